@@ -1,0 +1,21 @@
+# The entry points; what they do is in scripts/.
+.PHONY: demo test up check deny help
+.DEFAULT_GOAL := demo
+
+demo: ## The whole shop at work, told as a short story
+	@scripts/run demo
+
+test: ## All tests, with a real nats-server and PostgreSQL
+	@scripts/test
+
+up: ## The whole shop in one process, to point a client at (more by ARGS=...)
+	@scripts/run up $(ARGS)
+
+check: ## What CI runs: formatting, lints, protos, tests
+	@scripts/check
+
+deny: ## Licences, banned crates and sources (needs cargo-deny)
+	@scripts/deny
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile

@@ -1,0 +1,92 @@
+//! The names of subjects, streams, consumers and commands, all below one namespace, so that tests and tenants can share a server.
+
+use crate::{Id, InvalidId, Record};
+
+/// `millrace.order.v1.OrderCreated` is of the domain `order`, and so is `millrace.order.v1.OrderService/PlaceOrder`.
+pub fn domain_of(full_name: &str) -> &str {
+    full_name.split('.').nth(1).unwrap_or_default()
+}
+
+/// `millrace.order.v1.OrderCreated` is `order-created` on the wire.
+pub fn kebab(full_name: &str) -> String {
+    let name = full_name.rsplit(['.', '/']).next().unwrap_or_default();
+    let mut kebab = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(character.to_ascii_lowercase());
+    }
+    kebab
+}
+
+/// Where an event is published: `<ns>.evt.<domain>.<aggregate>.<event>.<id>`.
+pub fn of_event(namespace: &str, record: &Record) -> String {
+    format!("{}.{}", event_template(namespace, record.key.aggregate(), &record.type_name), record.key.id())
+}
+
+/// The same without the id, for spans and metrics, whose names must be few.
+pub fn event_template(namespace: &str, aggregate: &str, type_name: &str) -> String {
+    format!("{namespace}.evt.{}.{aggregate}.{}", domain_of(type_name), kebab(type_name))
+}
+
+/// All events of an aggregate's kind.
+pub fn of_aggregate(namespace: &str, domain: &str, aggregate: &str) -> String {
+    format!("{namespace}.evt.{domain}.{aggregate}.>")
+}
+
+/// All events of a domain.
+pub fn of_events(namespace: &str, domain: &str) -> String {
+    format!("{namespace}.evt.{domain}.>")
+}
+
+/// Where a command is published: `<ns>.cmd.<domain>.<method>.<command id>`.
+pub fn of_command(namespace: &str, method: &str, id: Id) -> String {
+    format!("{}.{id}", command_template(namespace, method))
+}
+
+/// The same without the id.
+pub fn command_template(namespace: &str, method: &str) -> String {
+    format!("{namespace}.cmd.{}.{}", domain_of(method), kebab(method))
+}
+
+/// All commands of a domain.
+pub fn of_commands(namespace: &str, domain: &str) -> String {
+    format!("{namespace}.cmd.{domain}.>")
+}
+
+/// The stream of a domain's events.
+pub fn event_stream(namespace: &str, domain: &str) -> String {
+    format!("{namespace}_evt_{domain}")
+}
+
+/// The stream of a domain's commands.
+pub fn command_stream(namespace: &str, domain: &str) -> String {
+    format!("{namespace}_cmd_{domain}")
+}
+
+/// A command's name, `<domain>.<method>/<id>`, as receipts carry it.
+pub fn command_name(method: &str, id: Id) -> String {
+    format!("{}.{}/{id}", domain_of(method), kebab(method))
+}
+
+/// The domain, the kebab name of the method and the id in a command's name.
+pub fn parse_command_name(name: &str) -> Result<(&str, &str, Id), InvalidId> {
+    let (method, id) = name.split_once('/').ok_or(InvalidId)?;
+    let (domain, method) = method.split_once('.').ok_or(InvalidId)?;
+    Ok((domain, method, id.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_from_the_protobuf_name() {
+        let id = Id::timed(1, [1; 10]);
+        let method = "millrace.order.v1.OrderService/PlaceOrder";
+        assert_eq!(of_command("ns", method, id), format!("ns.cmd.order.place-order.{id}"));
+        assert_eq!(parse_command_name(&command_name(method, id)), Ok(("order", "place-order", id)));
+        assert_eq!(event_template("ns", "order", "millrace.order.v1.OrderCreated"), "ns.evt.order.order.order-created");
+    }
+}

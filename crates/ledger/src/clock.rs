@@ -1,0 +1,89 @@
+//! The only sources of time and chance, so that a simulation can repeat a run.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use event::{Id, Micros};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use uuid::{Builder, Uuid};
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// Postgres: the database's, so that instances whose clocks differ agree. SQLite: the process's.
+    Database,
+    /// Set by a test.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    pub fn manual(start: Micros) -> (Self, Arc<AtomicI64>) {
+        let time = Arc::new(AtomicI64::new(start.0));
+        (Self::Manual(Arc::clone(&time)), time)
+    }
+
+    pub(crate) async fn now(&self, connection: &impl ConnectionTrait) -> Result<Micros, DbErr> {
+        match self {
+            Self::Manual(time) => Ok(Micros(time.load(Ordering::SeqCst))),
+            Self::Database if connection.get_database_backend() == DbBackend::Postgres => {
+                let sql = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now";
+                let row = connection.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+                let row = row.ok_or_else(|| DbErr::RecordNotFound("the database's clock".to_owned()))?;
+                Ok(Micros(row.try_get("", "now")?))
+            }
+            Self::Database => Ok(process_now()),
+        }
+    }
+}
+
+/// The process's clock, cut to microseconds. For what is not decided in a transaction: seals, tokens, waiting.
+#[expect(clippy::disallowed_methods, reason = "the one place where the process's clock is read")]
+pub fn process_now() -> Micros {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Where chance comes from.
+#[derive(Clone, Debug)]
+pub struct Chance(Arc<Mutex<StdRng>>);
+
+impl Chance {
+    /// Seeded by the operating system.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(rand::make_rng())))
+    }
+
+    pub fn seeded(seed: [u8; 32]) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::from_seed(seed))))
+    }
+
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// An id for something new.
+    pub fn id(&self, now: Micros) -> Id {
+        Id::timed(now.unix_ms(), self.bytes())
+    }
+
+    /// A UUIDv7 for an event.
+    pub fn uuid(&self, now: Micros) -> Uuid {
+        Builder::from_unix_timestamp_millis(now.unix_ms(), &self.bytes()).into_uuid()
+    }
+
+    /// A whole number below `limit`, which must be above 0.
+    pub fn below(&self, limit: u64) -> u64 {
+        u64::from_le_bytes(self.bytes()) % limit.max(1)
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self::new()
+    }
+}

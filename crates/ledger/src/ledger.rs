@@ -1,0 +1,287 @@
+use std::any::Any;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::{Id, Key, Micros, Record, Schema};
+use uuid::Uuid;
+
+use crate::book::Book;
+use crate::clock::{Chance, Clock};
+use crate::database::Database;
+use crate::delivery::{Answer, Caller, Command, Ended, Prepared};
+use crate::error::{Error, Result};
+use crate::handlers::{Begun, Handlers, reference};
+use crate::processor::command;
+use crate::reader::Reader;
+use crate::store::{cursor, effect, event_log, log, receipt, subscription};
+use crate::tx::{Cause, Log, Touched, Tx};
+
+/// A service's database with its handlers: takes deliveries in, and tells what is still to be done. Knows nothing of the broker.
+#[derive(Clone, Debug)]
+pub struct Ledger(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) db: Database,
+    pub(crate) handlers: Handlers,
+    /// The types that this instance knows; others are of a later version.
+    pub(crate) known_types: HashSet<String>,
+    pub(crate) retry: Retry,
+    /// `service/<name>`: who acts where no user asked.
+    pub(crate) name: String,
+    pub(crate) chance: Chance,
+    clock: Clock,
+    log: Log,
+    state: Arc<dyn Any + Send + Sync>,
+    /// Events that were published and are not marked yet: the next batch marks them on its way.
+    published: Mutex<Vec<Uuid>>,
+}
+
+/// What a ledger is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub db: Database,
+    pub handlers: Handlers,
+    pub schema: Arc<Schema>,
+    /// The service's name.
+    pub name: String,
+    pub clock: Clock,
+    pub chance: Chance,
+    /// What handlers get from [`Tx::service`].
+    pub state: Arc<dyn Any + Send + Sync>,
+    pub retry: Retry,
+}
+
+/// How often and how fast what failed is tried again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// After so many failures an event parks its key, and a command ends FAILED.
+    pub attempts: i32,
+    /// The first delay; each further one is twice as long.
+    pub first: Duration,
+    /// The longest delay.
+    pub most: Duration,
+    /// How long a reachable owner may lack what a handler waits for.
+    pub absent_after: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let (first, most) = (Duration::from_millis(250), Duration::from_secs(60));
+        Self { attempts: 5, first, most, absent_after: Duration::from_secs(600) }
+    }
+}
+
+impl Retry {
+    /// The delay after so many failures: doubled each time, with up to half of it taken off by chance, so that failures do not march in
+    /// step.
+    pub fn delay(&self, attempts: i32, chance: &Chance) -> Duration {
+        let doubled = self.first.saturating_mul(1 << attempts.clamp(1, 20) as u32 >> 1);
+        let full = doubled.min(self.most);
+        let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
+        full - Duration::from_micros(chance.below(half.max(1)))
+    }
+}
+
+/// A key that is due to be read from its owner's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub subscription: &'static str,
+    pub key: Key,
+    /// The newest revision that was applied.
+    pub revision: i64,
+    /// What its handler waits for, and since when.
+    pub waits_for: Option<(Key, Micros)>,
+}
+
+impl Ledger {
+    /// Takes a migrated database.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let txn = parts.db.begin().await?;
+        let now = parts.clock.now(&txn).await?;
+        let row = log::read_or_draw(&txn, &parts.chance, now).await?;
+        let subscriptions = parts.handlers.subscriptions().map(|subscription| (subscription.name, subscription.version));
+        subscription::insert_missing(&txn, subscriptions).await?;
+        txn.commit().await?;
+        let id = row.log_id.parse().map_err(|_| Error::Failed("the log's id cannot be read".to_owned()))?;
+        Ok(Self(Arc::new(Inner {
+            known_types: parts.schema.events().map(|kind| kind.type_name.clone()).collect(),
+            name: format!("service/{}", parts.name),
+            log: Log { id, epoch: row.epoch, fingerprint_key: row.fingerprint_key },
+            db: parts.db,
+            handlers: parts.handlers,
+            retry: parts.retry,
+            chance: parts.chance,
+            clock: parts.clock,
+            state: parts.state,
+            published: Mutex::default(),
+        })))
+    }
+
+    pub fn handlers(&self) -> &Handlers {
+        &self.0.handlers
+    }
+
+    pub fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    pub fn chance(&self) -> &Chance {
+        &self.0.chance
+    }
+
+    /// How many lanes can work at once.
+    pub fn lanes(&self) -> usize {
+        self.0.db.lanes()
+    }
+
+    /// What a query sees.
+    pub async fn reader(&self, caller: Caller) -> Result<Reader> {
+        let db = self.0.db.reader().clone();
+        let now = self.0.clock.now(&db).await?;
+        Ok(Reader { db, now, caller, chance: self.0.chance.clone(), source: self.0.log.id, state: Arc::clone(&self.0.state) })
+    }
+
+    /// Does the slow step of a command, if it has one. Neither a lane nor a transaction is held meanwhile.
+    pub async fn prepare(&self, command: &Command) -> Result<Option<Prepared>> {
+        let Some(prepare) = self.0.handlers.commands.get(&command.method).and_then(|handler| handler.prepare.as_ref()) else {
+            return Ok(None);
+        };
+        let reader = self.reader(command.caller.clone()).await?;
+        prepare(reader, command.body.clone()).await.map(Some)
+    }
+
+    /// How a command ended, and by whom it was sent; None if this service has not begun it.
+    pub async fn receipt(&self, id: Id) -> Result<Option<(String, Ended)>> {
+        let row = receipt::find(self.0.db.reader(), id).await?;
+        let row = row.filter(|row| row.state != receipt::State::Accepted);
+        row.map(|row| Ok((row.principal.clone(), command::replay(&row)?))).transpose()
+    }
+
+    /// The events of keys after a revision each, sorted by key and revision.
+    pub async fn read(&self, ranges: &[(Key, i64)], limit: u64) -> Result<Vec<Record>> {
+        Ok(event_log::read(self.0.db.reader(), ranges, limit, self.0.log.id).await?)
+    }
+
+    /// Committed events that nobody has marked as published for `age`.
+    pub async fn unpublished(&self, age: Duration, limit: u64) -> Result<Vec<Record>> {
+        let db = self.0.db.reader();
+        let now = self.0.clock.now(db).await?;
+        let before = Micros(now.0 - i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+        Ok(event_log::unpublished(db, before.plus(Duration::from_micros(1)), limit, self.0.log.id).await?)
+    }
+
+    /// Notes that these events were published. The next batch writes it down, or [`write_marks`](Self::write_marks).
+    pub fn mark_published(&self, ids: impl IntoIterator<Item = Uuid>) {
+        self.0.published.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    /// Writes down what was published, if no batch has done so.
+    pub async fn write_marks(&self) -> Result<()> {
+        if self.0.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Ok(());
+        }
+        let tx = self.begin().await?;
+        self.commit(tx).await.map(drop)
+    }
+
+    /// Keys that wait and are due, taken for `lease`: other instances leave them alone for that long.
+    pub async fn take_due(&self, lease: Duration, limit: u64) -> Result<Vec<Due>> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let rows = cursor::take_due(&txn, now, now.plus(lease), limit).await?;
+        txn.commit().await?;
+        Ok(rows.into_iter().filter_map(|row| self.due(&row)).collect())
+    }
+
+    fn due(&self, row: &cursor::Model) -> Option<Due> {
+        let (name, _) = self.0.handlers.subscriptions.get_key_value(row.subscription.as_str())?;
+        let waits_for = row.reason.as_deref().and_then(crate::processor::event::parse_waits_for);
+        Some(Due { subscription: name, key: row.key.parse().ok()?, revision: row.revision, waits_for })
+    }
+
+    /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).
+    pub async fn lease_effects(&self, lease: Duration, limit: u64) -> Result<Vec<Leased>> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let rows = effect::lease(&txn, now, now.plus(lease), limit).await?;
+        txn.commit().await?;
+        Ok(rows.into_iter().filter_map(|row| self.leased(row)).collect())
+    }
+
+    fn leased(&self, row: effect::Model) -> Option<Leased> {
+        let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
+        let reference = reference(&row.key, &row.kind, row.n);
+        let ask_first = row.state != effect::State::Wished;
+        let begun = Begun { wish: row.body.into(), reference, ask_first };
+        Some(Leased { key: row.key.parse().ok()?, kind, n: row.n, attempts: row.attempts, answer: row.answer.map(Into::into), begun })
+    }
+
+    /// Acts on the world outside. An error means that nobody knows what came of it: the lease runs out, and then it is asked.
+    pub async fn perform(&self, leased: Leased) -> Result<Answer> {
+        let Leased { key, kind, n, answer, begun, .. } = leased;
+        let handler = self.0.handlers.effects.get(kind).ok_or_else(|| Error::Failed(format!("no effect {kind}")))?;
+        let body = match answer {
+            Some(body) => body,
+            None => {
+                let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
+                (handler.perform)(reader, begun).await?
+            }
+        };
+        Ok(Answer { key, kind, n, body })
+    }
+
+    /// Gives an effect back whose outcome nobody knows, so that it is asked for sooner than its lease runs out: after a growing delay.
+    pub async fn postpone(&self, key: &Key, kind: &str, n: i64) -> Result<()> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        if let Some(row) = effect::lock(&txn, key, kind, n).await?.filter(|row| row.state == effect::State::Leased) {
+            let leased_until = now.plus(self.0.retry.delay(row.attempts, &self.0.chance)).0;
+            effect::write(&txn, effect::Model { leased_until, ..row }).await?;
+        }
+        Ok(txn.commit().await?)
+    }
+
+    /// How far a subscription is with a key.
+    pub async fn revision_of(&self, subscription: &str, key: &Key) -> Result<i64> {
+        Ok(cursor::find(self.0.db.reader(), subscription, key).await?.map_or(0, |row| row.revision))
+    }
+
+    /// The event with which an effect was wished: its trace goes on in the effect.
+    pub async fn wish_of(&self, key: &Key, n: i64) -> Result<Option<Record>> {
+        Ok(event_log::find(self.0.db.reader(), key, n, self.0.log.id).await?)
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Tx> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let mut book = Book::default();
+        book.published = std::mem::take(&mut *self.0.published.lock().unwrap_or_else(PoisonError::into_inner));
+        let (log, chance, state) = (self.0.log.clone(), self.0.chance.clone(), Arc::clone(&self.0.state));
+        Ok(Tx { txn, book, now, log, chance, state, cause: Cause::default(), touched: Touched::default() })
+    }
+
+    /// Commits. Marks of a transaction that failed are lost, which costs no more than publishing those events twice.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<Vec<Record>> {
+        let now = tx.now;
+        tx.commit(now).await.map(|(appended, _)| appended)
+    }
+
+    pub async fn close(self) -> Result<()> {
+        Ok(self.0.db.clone().close().await?)
+    }
+}
+
+/// An effect that this instance may act on until its lease has run out.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    pub key: Key,
+    pub kind: &'static str,
+    pub n: i64,
+    /// How often it was begun before.
+    pub attempts: i32,
+    answer: Option<Bytes>,
+    begun: Begun<Bytes>,
+}

@@ -1,0 +1,39 @@
+//! The transaction.
+//!
+//! A handler changes its state, appends its events to the service's event log, and leaves its result under the command's id, in one
+//! database transaction. Nothing else is ever the source of truth. This crate knows the database and not the broker: what it takes in is a
+//! [`Delivery`], and what became of it an [`Outcome`], so a test can drive it by hand.
+//!
+//! - For handlers: [`Tx`] (commands, events, answers), [`Reader`] (queries), [`Aggregate`], [`Rejection`], [`Effect`].
+//! - For what brings deliveries: [`Ledger`], [`Handlers`], [`Subscription`].
+
+mod aggregate;
+mod book;
+mod clock;
+mod database;
+mod delivery;
+mod error;
+mod handlers;
+mod ledger;
+mod migration;
+mod processor;
+mod reader;
+mod rows;
+mod store;
+mod tx;
+
+pub use aggregate::{Aggregate, At, EventSet, Loaded};
+pub use clock::{Chance, Clock, process_now};
+pub use database::{Database, OpenError};
+pub use delivery::{Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared};
+pub use error::{Code, DOMAIN, Error, Rejection, Result, any, internal};
+pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
+pub use ledger::{Due, Leased, Ledger, Parts, Retry};
+pub use migration::migrations;
+pub use processor::Processed;
+pub use reader::Reader;
+pub use rows::Rows;
+pub use tx::Tx;
+
+#[doc(hidden)]
+pub use proto;

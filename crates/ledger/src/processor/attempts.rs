@@ -1,0 +1,150 @@
+//! Counting what fails: before it is tried, in a transaction of its own, so that what kills the process is counted, too.
+
+use ::event::Key;
+use tracing::error;
+
+use crate::delivery::{Answer, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Outcome};
+use crate::error::{Result, internal};
+use crate::ledger::Ledger;
+use crate::store::cursor::{CursorId, State as CursorState};
+use crate::store::effect::{self, State as EffectState};
+use crate::store::receipt::{Model as Receipt, State as ReceiptState};
+use crate::store::cursor;
+use crate::tx::Tx;
+
+impl Ledger {
+    /// Counts one attempt more of a delivery that has failed before, or that may have killed the process. The new count; 0 if it was taken
+    /// in meanwhile, or is of a kind that is not counted here.
+    pub(super) async fn count(&self, delivery: &Delivery) -> Result<i32> {
+        self.change_count(delivery, 1).await
+    }
+
+    /// Takes an attempt back that ended for a reason which is not the delivery's.
+    pub(super) async fn uncount(&self, delivery: &Delivery, counted: Option<i32>) -> Result<()> {
+        if counted.is_some_and(|attempts| attempts > 0) {
+            self.change_count(delivery, -1).await?;
+        }
+        Ok(())
+    }
+
+    async fn change_count(&self, delivery: &Delivery, by: i32) -> Result<i32> {
+        let mut tx = self.begin().await?;
+        let attempts = match &delivery.input {
+            Input::Event(event) => {
+                let (id, row) = lock_cursor(&mut tx, event).await?;
+                if event.record.revision != row.revision + 1 || row.state == CursorState::Parked {
+                    return Ok(0);
+                }
+                let attempts = (row.attempts + by).max(0);
+                tx.book.set_cursor(&id, cursor::Model { attempts, ..row });
+                attempts
+            }
+            Input::Command(command) if !command.anonymous => {
+                let row = lock_receipt(&mut tx, command).await?;
+                if row.state != ReceiptState::Accepted {
+                    return Ok(0);
+                }
+                let attempts = (row.attempts + by).max(0);
+                tx.book.set_receipt(command.id, Receipt { attempts, ..row });
+                attempts
+            }
+            Input::Command(_) | Input::Answer(_) => return Ok(0),
+        };
+        self.commit(tx).await?;
+        Ok(attempts)
+    }
+
+    /// What comes of a delivery that failed in a way that is its own: another attempt later, or the end of attempts.
+    pub(super) async fn failed(&self, delivery: &Delivery, counted: Option<i32>, reason: String) -> Result<Outcome> {
+        let mut tx = self.begin().await?;
+        let outcome = match &delivery.input {
+            Input::Event(event) => self.event_failed(&mut tx, event, counted, reason).await?,
+            Input::Command(command) => self.command_failed(&mut tx, command, counted, reason).await?,
+            Input::Answer(answer) => self.answer_failed(&mut tx, answer, reason).await?,
+        };
+        self.commit(tx).await?;
+        Ok(outcome)
+    }
+
+    async fn event_failed(&self, tx: &mut Tx, event: &EventDelivery, counted: Option<i32>, reason: String) -> Result<Outcome> {
+        let (id, row) = lock_cursor(tx, event).await?;
+        if event.record.revision != row.revision + 1 {
+            return Ok(Outcome::Duplicate);
+        }
+        let attempts = counted.unwrap_or(0).max(row.attempts + i32::from(counted.is_none()));
+        let last = attempts >= self.0.retry.attempts;
+        let delay = self.0.retry.delay(attempts, &self.0.chance);
+        let state = if last { CursorState::Parked } else { CursorState::Waiting };
+        error!(subscription = event.subscription, key = %event.record.key, revision = event.record.revision, attempts, reason, "{}",
+            if last { "an event failed for good; its key is parked" } else { "an event failed; it is tried again" });
+        let due = (!last).then(|| tx.now.plus(delay).0);
+        let noted = row.noted.max(event.record.revision);
+        tx.book.set_cursor(&id, cursor::Model { state, due, attempts, noted, reason: Some(reason), ..row });
+        Ok(Outcome::Noted)
+    }
+
+    async fn command_failed(&self, tx: &mut Tx, command: &Command, counted: Option<i32>, reason: String) -> Result<Outcome> {
+        error!(method = command.method, command = %command.id, attempts = counted, reason, "a command failed");
+        if command.anonymous {
+            return Ok(Outcome::Ended(failure()));
+        }
+        let row = lock_receipt(tx, command).await?;
+        if row.state != ReceiptState::Accepted {
+            return Ok(Outcome::Ended(super::command::replay(&row)?));
+        }
+        let attempts = counted.unwrap_or(0).max(row.attempts + i32::from(counted.is_none()));
+        if attempts < self.0.retry.attempts {
+            tx.book.set_receipt(command.id, Receipt { attempts, ..row });
+            return Ok(Outcome::GivenBack { delay: self.0.retry.delay(attempts, &self.0.chance), reason: "the command failed".to_owned() });
+        }
+        let request = Some(command.body.to_vec());
+        tx.book.set_receipt(command.id, Receipt { attempts, state: ReceiptState::Failed, request, ..row });
+        Ok(Outcome::Ended(failure()))
+    }
+
+    async fn answer_failed(&self, tx: &mut Tx, answer: &Answer, reason: String) -> Result<Outcome> {
+        let Some(row) = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await? else { return Ok(Outcome::Duplicate) };
+        // From now on the row holds the answer, and its attempts are those of taking it in.
+        let attempts = if row.answer.is_some() { row.attempts + 1 } else { 1 };
+        let last = attempts >= self.0.retry.attempts;
+        error!(key = %answer.key, kind = answer.kind, attempts, reason, "an answer could not be taken in");
+        let state = if last { EffectState::Parked } else { EffectState::Leased };
+        let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
+        let changed = effect::Model { state, leased_until, attempts, answer: Some(answer.body.to_vec()), reason: Some(reason), ..row };
+        effect::write(&tx.txn, changed).await?;
+        Ok(Outcome::Noted)
+    }
+
+    /// What comes of a delivery whose handler had written before it found that something is not here yet.
+    pub(super) async fn not_yet(&self, delivery: &Delivery, key: &Key) -> Result<Outcome> {
+        if let Input::Event(event) = &delivery.input {
+            let mut tx = self.begin().await?;
+            let (id, row) = lock_cursor(&mut tx, event).await?;
+            if event.record.revision == row.revision + 1 {
+                let noted = row.noted.max(event.record.revision);
+                let waiting = self.waiting_for(cursor::Model { noted, ..row }, key, tx.now);
+                tx.book.set_cursor(&id, waiting);
+                self.commit(tx).await?;
+            }
+            return Ok(Outcome::Noted);
+        }
+        let delay = self.0.retry.delay(1, &self.0.chance);
+        Ok(Outcome::GivenBack { delay, reason: format!("{key} is not here yet") })
+    }
+}
+
+async fn lock_cursor(tx: &mut Tx, event: &EventDelivery) -> Result<(CursorId, cursor::Model)> {
+    let id = (event.subscription, event.record.key.clone());
+    tx.book.lock_cursors(&tx.txn, vec![id.clone()]).await?;
+    let row = tx.book.cursor(&id)?.clone();
+    Ok((id, row))
+}
+
+async fn lock_receipt(tx: &mut Tx, command: &Command) -> Result<Receipt> {
+    tx.book.lock_receipts(&tx.txn, &[command.id]).await?;
+    Ok(tx.book.receipt(command.id).cloned().unwrap_or_else(|| Ledger::empty_receipt(tx, command)))
+}
+
+fn failure() -> Ended {
+    Ended { result: CommandResult::Failed(internal()), token: String::new(), replayed: false }
+}

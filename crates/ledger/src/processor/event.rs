@@ -1,0 +1,136 @@
+//! One event for one subscription: the cursor is its fence.
+
+use std::time::Duration;
+
+use ::event::{Key, Micros, Record};
+use tracing::Span;
+
+use super::{Abort, guarded};
+use crate::delivery::{Caller, EventDelivery, Means, Outcome};
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::store::cursor::{CursorId, Model, State};
+use crate::tx::{Cause, Tx};
+
+impl Ledger {
+    pub(super) async fn event(&self, tx: &mut Tx, delivery: &EventDelivery, span: &Span, counted: bool) -> Result<Outcome, Abort> {
+        let record = &delivery.record;
+        let id: CursorId = (delivery.subscription, record.key.clone());
+        let cursor = tx.book.cursor(&id)?.clone();
+        match judge(&cursor, record, delivery.means) {
+            Verdict::Apply if cursor.attempts > 0 && !counted => return Err(Abort::Suspect),
+            Verdict::Apply => {}
+            Verdict::Duplicate => return Ok(Outcome::Duplicate),
+            Verdict::Gap => return Ok(Outcome::Gap),
+            Verdict::Wait => {
+                let reason = Some(format!("revision {} is missing", cursor.revision + 1));
+                let due = Some(tx.now.0);
+                tx.book.set_cursor(&id, Model { state: State::Waiting, due, reason, ..noted(cursor, record) });
+                return Ok(Outcome::Noted);
+            }
+            Verdict::Note => {
+                tx.book.set_cursor(&id, noted(cursor, record));
+                return Ok(Outcome::Noted);
+            }
+        }
+        match self.apply(tx, delivery, span).await {
+            Ok(outcome @ (Outcome::Applied | Outcome::Skipped)) => {
+                let cursor = moved(cursor, record, tx.now);
+                tx.book.set_cursor(&id, cursor);
+                Ok(outcome)
+            }
+            Ok(outcome) => Ok(outcome),
+            Err(Error::NotYet(key)) if !tx.touched.wrote => {
+                let cursor = self.waiting_for(noted(cursor, record), &key, tx.now);
+                tx.book.set_cursor(&id, cursor);
+                Ok(Outcome::Noted)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn apply(&self, tx: &mut Tx, delivery: &EventDelivery, span: &Span) -> Result<Outcome> {
+        let record = &delivery.record;
+        let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
+        let subscription = subscription.ok_or_else(|| Error::Failed(format!("no subscription {}", delivery.subscription)))?;
+        let Some((_, handler)) = subscription.handlers.get(&record.type_name) else {
+            if self.0.known_types.contains(&record.type_name) {
+                return Ok(Outcome::Skipped);
+            }
+            let reason = format!("{} is newer than this instance", record.type_name);
+            return Ok(Outcome::GivenBack { delay: NEWER, reason });
+        };
+        // What follows from an event is still the doing of whoever set it off.
+        let caller = Caller { name: record.principal.clone(), ..Caller::default() };
+        let absent = delivery.means == (Means::Log { absent: true });
+        tx.cause = Cause { caller, command_id: record.command_id, record: Some(record.clone()), absent };
+        guarded(handler(tx, record.body.clone()), span).await?;
+        Ok(Outcome::Applied)
+    }
+
+    /// The key waits for another one, which is read from its owner when this cursor is due.
+    pub(super) fn waiting_for(&self, cursor: Model, key: &Key, now: Micros) -> Model {
+        let since = cursor.reason.as_deref().and_then(parse_waits_for).filter(|(waited, _)| waited == key).map_or(now, |(_, since)| since);
+        let waited = i32::try_from(now.since(since).as_secs()).unwrap_or(i32::MAX).saturating_add(1);
+        // The longer it has waited, the more seldom it is looked for.
+        let due = now.plus(self.0.retry.delay(32 - waited.leading_zeros().cast_signed(), &self.0.chance));
+        Model { state: State::Waiting, due: Some(due.0), reason: Some(format!("{WAITS_FOR}{key} since {}", since.0)), ..cursor }
+    }
+}
+
+const WAITS_FOR: &str = "waits for ";
+/// How long an event waits for an instance that knows its type.
+const NEWER: Duration = Duration::from_secs(5);
+
+/// What a cursor's reason says that it waits for, and since when.
+pub(crate) fn parse_waits_for(reason: &str) -> Option<(Key, Micros)> {
+    let (key, since) = reason.strip_prefix(WAITS_FOR)?.split_once(" since ")?;
+    Some((key.parse().ok()?, Micros(since.parse().ok()?)))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Apply,
+    Duplicate,
+    /// A revision is missing, and may still come.
+    Gap,
+    /// A revision is missing: from now on the key waits.
+    Wait,
+    /// The key waits or is parked.
+    Note,
+}
+
+/// Decides by the cursor alone. Duplicates, reordering, redelivery, a consumer that was reset and a second instance are all one case.
+fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
+    let next = cursor.revision + 1;
+    if record.revision < next {
+        return Verdict::Duplicate;
+    }
+    match (cursor.state, means) {
+        (State::Parked, _) | (State::Waiting, Means::Stream | Means::StreamLate) => Verdict::Note,
+        _ if record.revision == next => Verdict::Apply,
+        (State::Waiting, _) => Verdict::Note,
+        (State::Flowing, Means::Stream) => Verdict::Gap,
+        (State::Flowing, _) => Verdict::Wait,
+    }
+}
+
+fn noted(cursor: Model, record: &Record) -> Model {
+    Model { noted: cursor.noted.max(record.revision), ..cursor }
+}
+
+/// The cursor after the record was applied. It flows again, unless more was noted than it has seen.
+fn moved(cursor: Model, record: &Record, now: Micros) -> Model {
+    let more = cursor.noted > record.revision;
+    Model {
+        epoch: record.epoch,
+        revision: record.revision,
+        history: record.history.0.to_vec(),
+        state: if more { State::Waiting } else { State::Flowing },
+        due: more.then_some(now.0),
+        noted: cursor.noted.max(record.revision),
+        attempts: 0,
+        reason: more.then(|| "more was noted meanwhile".to_owned()),
+        ..cursor
+    }
+}

@@ -1,0 +1,211 @@
+//! Takes a batch of deliveries in, in one transaction; if anything fails, one by one, so that one bad delivery costs only itself.
+
+mod answer;
+mod attempts;
+pub(crate) mod command;
+pub(crate) mod event;
+
+use std::panic::AssertUnwindSafe;
+
+use ::event::{Key, Record};
+use futures::FutureExt as _;
+use tracing::Instrument as _;
+
+use crate::delivery::{Delivery, Input, Outcome};
+use crate::error::{Error, Rejection, Result};
+use crate::ledger::Ledger;
+use crate::store::subscription;
+use crate::tx::{Cause, Touched, Tx};
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Processed {
+    /// One for each delivery, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// What was committed, to be published.
+    pub appended: Vec<Record>,
+    /// Effects were wished.
+    pub wished: bool,
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug)]
+pub(crate) enum Abort {
+    /// A delivery has failed before, or may have killed the process: it is counted first, and done alone.
+    Suspect,
+    /// A command was refused after it had written something.
+    Rejected(Rejection),
+    NotYet(Key),
+    Transient(String),
+    LostRace,
+    Failed(String),
+}
+
+impl From<Error> for Abort {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Rejected(rejection) => Self::Rejected(rejection),
+            Error::NotYet(key) => Self::NotYet(key),
+            Error::Transient(reason) => Self::Transient(reason),
+            Error::LostRace => Self::LostRace,
+            Error::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
+/// How often a delivery that lost a race is redone at once. Each time another transaction has won, so somebody gets on.
+const RACES: usize = 8;
+
+impl Ledger {
+    /// Takes deliveries in. Safe to drop at any await: then nothing was committed, or all of it was, and the broker delivers again.
+    pub async fn process(&self, batch: Vec<Delivery>) -> Processed {
+        if batch.len() > 1
+            && let Ok(processed) = self.together(&batch, false).await
+        {
+            return processed;
+        }
+        let mut all = Processed::default();
+        for delivery in batch {
+            let mut one = self.one(delivery).await;
+            all.outcomes.append(&mut one.outcomes);
+            all.appended.append(&mut one.appended);
+            all.wished |= one.wished;
+        }
+        all
+    }
+
+    async fn one(&self, mut delivery: Delivery) -> Processed {
+        let mut counted = None;
+        for _ in 0..RACES {
+            let abort = match self.together(std::slice::from_ref(&delivery), counted.is_some()).await {
+                Ok(processed) => return processed,
+                Err(abort) => abort,
+            };
+            match self.resolve(&mut delivery, abort, &mut counted).await {
+                Ok(Some(outcome)) => return given_back(outcome),
+                Ok(None) => {}
+                Err(error) => return given_back(self.transient(&error.to_string())),
+            }
+        }
+        given_back(self.transient("lost a race again and again"))
+    }
+
+    /// What an aborted delivery comes to; None if it is to be done again at once.
+    async fn resolve(&self, delivery: &mut Delivery, abort: Abort, counted: &mut Option<i32>) -> Result<Option<Outcome>> {
+        match abort {
+            Abort::Suspect => {
+                *counted = Some(self.count(delivery).await?);
+                Ok(None)
+            }
+            Abort::LostRace => Ok(None),
+            Abort::Rejected(rejection) => match &mut delivery.input {
+                Input::Command(command) if command.refused.is_none() => {
+                    command.refused = Some(rejection);
+                    Ok(None)
+                }
+                _ => self.failed(delivery, *counted, format!("refused, but is no command: {rejection}")).await.map(Some),
+            },
+            Abort::NotYet(key) => {
+                self.uncount(delivery, *counted).await?;
+                self.not_yet(delivery, &key).await.map(Some)
+            }
+            Abort::Transient(reason) => {
+                self.uncount(delivery, *counted).await?;
+                Ok(Some(self.transient(&reason)))
+            }
+            Abort::Failed(reason) => self.failed(delivery, *counted, reason).await.map(Some),
+        }
+    }
+
+    /// Given back for a while: the database, the network or another service is away, and nothing is to blame.
+    pub(crate) fn transient(&self, reason: &str) -> Outcome {
+        tracing::warn!(reason, "given back");
+        Outcome::GivenBack { delay: self.0.retry.delay(2, &self.0.chance), reason: reason.to_owned() }
+    }
+
+    /// Does all deliveries in one transaction. `counted`: there is only one, and its attempt was counted.
+    async fn together(&self, batch: &[Delivery], counted: bool) -> Result<Processed, Abort> {
+        let mut tx = self.begin().await?;
+        self.lock(&mut tx, batch).await?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            if delivery.delivered >= SUSPECT && !counted {
+                return Err(Abort::Suspect);
+            }
+            outcomes.push(self.step(&mut tx, delivery, counted).await?);
+        }
+        let wished = !tx.book.effects.is_empty();
+        let appended = self.commit(tx).await?;
+        Ok(Processed { outcomes, appended, wished })
+    }
+
+    /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, and last the target heads.
+    async fn lock(&self, tx: &mut Tx, batch: &[Delivery]) -> Result<(), Abort> {
+        let (mut names, mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for delivery in batch {
+            match &delivery.input {
+                Input::Command(command) => {
+                    receipts.extend((!command.anonymous).then_some(command.id));
+                    let handler = self.0.handlers.commands.get(&command.method);
+                    heads.extend(handler.map(|handler| Key::new(handler.target, command.target)));
+                }
+                Input::Event(event) => {
+                    names.push(event.subscription);
+                    cursors.push((event.subscription, event.record.key.clone()));
+                    let acts_on = self.0.handlers.subscriptions.get(event.subscription).and_then(|subscription| subscription.acts_on);
+                    heads.extend(acts_on.map(|kind| Key::new(kind, event.record.key.id())));
+                }
+                Input::Answer(answer) => heads.push(answer.key.clone()),
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        self.own(tx, names).await?;
+        tx.book.lock_receipts(&tx.txn, &receipts).await?;
+        tx.book.lock_cursors(&tx.txn, cursors).await?;
+        heads.sort();
+        heads.dedup();
+        tx.book.lock_heads(&tx.txn, &heads, tx.log.epoch).await?;
+        Ok(())
+    }
+
+    /// Holds the subscriptions, and stops if another version of the code has taken one over.
+    async fn own(&self, tx: &Tx, names: Vec<&'static str>) -> Result<(), Abort> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for row in subscription::share(&tx.txn, names).await.map_err(Error::from)? {
+            let ours = self.0.handlers.subscriptions.get(row.name.as_str()).map(|subscription| subscription.version);
+            if ours != Some(row.version) {
+                return Err(Abort::Transient(format!("version {} of {} owns its work", row.version, row.name)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&self, tx: &mut Tx, delivery: &Delivery, counted: bool) -> Result<Outcome, Abort> {
+        tx.touched = Touched::default();
+        tx.cause = Cause::default();
+        match &delivery.input {
+            Input::Command(command) => self.command(tx, command, &delivery.span, counted).await,
+            Input::Event(event) => self.event(tx, event, &delivery.span, counted).await,
+            Input::Answer(answer) => self.answer(tx, answer, &delivery.span).await,
+        }
+    }
+}
+
+/// From this delivery on a message is done alone: the ones before may have ended with the process.
+const SUSPECT: u32 = 3;
+
+fn given_back(outcome: Outcome) -> Processed {
+    Processed { outcomes: vec![outcome], ..Processed::default() }
+}
+
+/// Runs a handler in its span. A panic is a failure like any other; the transaction is given up with it.
+pub(crate) async fn guarded<T>(handler: impl Future<Output = Result<T>>, span: &tracing::Span) -> Result<T> {
+    let caught = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()).await;
+    caught.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Failed(format!("panicked: {}", text.unwrap_or_default())))
+    })
+}

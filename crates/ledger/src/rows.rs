@@ -1,0 +1,75 @@
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable as _, PrimaryKeyToColumn as _};
+
+/// Rows of projections, kept until the end of the transaction and then written once per table. The last row under a name wins.
+#[derive(Default)]
+pub struct Rows {
+    tables: BTreeMap<TypeId, Box<dyn Table>>,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rows of {} tables", self.tables.len())
+    }
+}
+
+impl Rows {
+    /// Writes the row, or replaces it whole. `name` tells rows of one table apart as their primary key does.
+    pub fn put<M>(&mut self, name: impl Into<String>, row: M)
+    where
+        M: ActiveModelTrait + Send + Sync + 'static,
+        M::Entity: EntityTrait<ActiveModel = M>,
+    {
+        let table = self.tables.entry(TypeId::of::<M>()).or_insert_with(|| Box::new(Buffer::<M>::default()));
+        let any: &mut dyn Any = table.as_mut();
+        if let Some(buffer) = any.downcast_mut::<Buffer<M>>() {
+            buffer.rows.insert(name.into(), row);
+        }
+    }
+
+    pub(crate) async fn write(self, txn: &DatabaseTransaction) -> Result<(), DbErr> {
+        for table in self.tables.into_values() {
+            table.write(txn).await?;
+        }
+        Ok(())
+    }
+}
+
+trait Table: Any + Send + Sync {
+    fn write<'t>(self: Box<Self>, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<(), DbErr>>;
+}
+
+struct Buffer<M> {
+    rows: BTreeMap<String, M>,
+}
+
+impl<M> Default for Buffer<M> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new() }
+    }
+}
+
+impl<M> Table for Buffer<M>
+where
+    M: ActiveModelTrait + Send + Sync + 'static,
+    M::Entity: EntityTrait<ActiveModel = M>,
+{
+    fn write<'t>(self: Box<Self>, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<(), DbErr>> {
+        let primary: Vec<_> = <M::Entity as EntityTrait>::PrimaryKey::iter().map(|key| key.into_column()).collect();
+        let is_primary = |column: &<M::Entity as EntityTrait>::Column| {
+            primary.iter().any(|key| sea_orm::IdenStatic::as_str(key) == sea_orm::IdenStatic::as_str(column))
+        };
+        let others = <M::Entity as EntityTrait>::Column::iter().filter(|column| !is_primary(column));
+        let replace = OnConflict::columns(primary.iter().copied()).update_columns(others).to_owned();
+        async move {
+            M::Entity::insert_many(self.rows.into_values()).on_conflict(replace).exec_without_returning(txn).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,105 @@
+use event::{Key, Micros};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait as _, OnConflict};
+use sea_orm::{ActiveValue::Set, Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
+
+/// How far a subscription is with a key.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "cursor")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub subscription: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    pub epoch: i64,
+    /// The newest revision that was applied.
+    pub revision: i64,
+    pub history: Vec<u8>,
+    pub state: State,
+    /// When a WAITING key is to be tried again, in microseconds since 1970.
+    pub due: Option<i64>,
+    /// The newest revision that was heard of.
+    pub noted: i64,
+    /// How often the next revision has failed.
+    pub attempts: i32,
+    /// Why the key waits or is parked.
+    pub reason: Option<String>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Whether a key's events are applied as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+pub enum State {
+    /// The next revision is applied when it comes.
+    Flowing = 1,
+    /// A revision is missing, or has failed, or needs what is not here yet. Tried again when it is due.
+    Waiting = 2,
+    /// It failed for good. An operator decides.
+    Parked = 3,
+}
+
+/// Which cursor: the subscription's name and the key.
+pub(crate) type CursorId = (&'static str, Key);
+
+fn those(ids: &[CursorId]) -> Condition {
+    ids.iter()
+        .map(|(subscription, key)| Column::Subscription.eq(*subscription).and(Column::Key.eq(key.to_string())))
+        .fold(Condition::any(), Condition::add)
+}
+
+/// Writes the rows that are missing, then locks all of them in one order. A revision is applied only under this lock.
+pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let missing = OnConflict::columns([Column::Subscription, Column::Key]).do_nothing().to_owned();
+    let empty = |(subscription, key): &CursorId| ActiveModel {
+        subscription: Set((*subscription).to_owned()),
+        key: Set(key.to_string()),
+        epoch: Set(0),
+        revision: Set(0),
+        history: Set(vec![0; 16]),
+        state: Set(State::Flowing),
+        due: Set(None),
+        noted: Set(0),
+        attempts: Set(0),
+        reason: Set(None),
+    };
+    Entity::insert_many(ids.iter().map(empty)).on_conflict(missing).exec_without_returning(txn).await?;
+    let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);
+    rows.lock_exclusive().all(txn).await
+}
+
+/// Writes rows that were locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Result<(), DbErr> {
+    if locked.is_empty() {
+        return Ok(());
+    }
+    let columns = Column::iter().filter(|column| !matches!(column, Column::Subscription | Column::Key));
+    let update = OnConflict::columns([Column::Subscription, Column::Key]).update_columns(columns).to_owned();
+    let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
+    Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+pub(crate) async fn find(connection: &impl ConnectionTrait, subscription: &str, key: &Key) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id((subscription.to_owned(), key.to_string())).one(connection).await
+}
+
+/// Takes WAITING rows that are due, by making them due again only after `until`: whoever else looks will not see them meanwhile.
+pub(crate) async fn take_due(txn: &DatabaseTransaction, now: Micros, until: Micros, limit: u64) -> Result<Vec<Model>, DbErr> {
+    let rows = Entity::find()
+        .filter(Column::State.eq(State::Waiting))
+        .filter(Column::Due.lte(now.0))
+        .order_by_asc(Column::Due)
+        .limit(limit)
+        .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
+        .all(txn)
+        .await?;
+    let taken = rows.iter().cloned().map(|row| Model { due: Some(until.0), ..row }).collect();
+    write(txn, taken).await?;
+    Ok(rows)
+}

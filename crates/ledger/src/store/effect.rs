@@ -1,0 +1,86 @@
+use event::{Key, Micros};
+use sea_orm::entity::prelude::*;
+use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+
+/// A durable wish to act on the world outside.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "effect")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub kind: String,
+    /// The revision of the aggregate with which it was wished. With the key and the kind it is our reference at the provider.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub n: i64,
+    pub body: Vec<u8>,
+    pub state: State,
+    /// Nobody else takes it before, in microseconds since 1970.
+    pub leased_until: i64,
+    /// What the world answered, if the aggregate could not take the answer in at once.
+    pub answer: Option<Vec<u8>>,
+    /// While WISHED and LEASED: how often it was begun. With an answer: how often that could not be taken in.
+    pub attempts: i32,
+    pub reason: Option<String>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// How far an effect is. What is below ANSWERED is still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+pub enum State {
+    /// Nobody has begun it. It can still be withdrawn.
+    Wished = 1,
+    /// It was begun, at least once. What came of it is not known.
+    Leased = 2,
+    /// Its answer was taken in.
+    Answered = 3,
+    Withdrawn = 4,
+    /// Its answer could not be taken in. An operator decides.
+    Parked = 5,
+}
+
+pub(crate) async fn insert(txn: &DatabaseTransaction, new: Vec<Model>) -> Result<(), DbErr> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let rows = new.into_iter().map(|row| row.into_active_model().reset_all());
+    Entity::insert_many(rows).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// Locks one row.
+pub(crate) async fn lock(txn: &DatabaseTransaction, key: &Key, kind: &str, n: i64) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id((key.to_string(), kind.to_owned(), n)).lock_exclusive().one(txn).await
+}
+
+/// Locks the row of this kind that is still to be done.
+pub(crate) async fn lock_open(txn: &DatabaseTransaction, key: &Key, kind: &str) -> Result<Option<Model>, DbErr> {
+    let open = Entity::find().filter(Column::Key.eq(key.to_string())).filter(Column::Kind.eq(kind));
+    open.filter(Column::State.is_in([State::Wished, State::Leased])).lock_exclusive().one(txn).await
+}
+
+/// Writes one row that was locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, row: Model) -> Result<(), DbErr> {
+    row.into_active_model().reset_all().update(txn).await?;
+    Ok(())
+}
+
+/// Leases what is due until `until`, and answers the rows as they were before.
+pub(crate) async fn lease(txn: &DatabaseTransaction, now: Micros, until: Micros, limit: u64) -> Result<Vec<Model>, DbErr> {
+    let due = Entity::find()
+        .filter(Column::State.is_in([State::Wished, State::Leased]))
+        .filter(Column::LeasedUntil.lte(now.0))
+        .order_by_asc(Column::LeasedUntil)
+        .limit(limit)
+        .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
+        .all(txn)
+        .await?;
+    for row in &due {
+        let attempts = row.attempts + i32::from(row.answer.is_none());
+        write(txn, Model { state: State::Leased, leased_until: until.0, attempts, ..row.clone() }).await?;
+    }
+    Ok(due)
+}

@@ -1,0 +1,134 @@
+use std::str::FromStr;
+
+use event::{History, Id, Key, Micros, Record, TraceContext};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::ExprTrait as _;
+use sea_orm::{Condition, DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+
+/// One event. The row stays after it was published: it is the outbox, the audit trail and what everything is healed from.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "event_log")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub revision: i64,
+    pub epoch: i64,
+    pub history: Vec<u8>,
+    #[sea_orm(unique)]
+    pub event_id: Uuid,
+    pub type_name: String,
+    pub body: Vec<u8>,
+    pub time: i64,
+    pub principal: String,
+    pub command_id: Option<String>,
+    pub cause_id: Option<Uuid>,
+    pub traceparent: String,
+    pub tracestate: String,
+    pub published_at: Option<i64>,
+    pub position: Option<i64>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl From<&Record> for Model {
+    fn from(record: &Record) -> Self {
+        Self {
+            key: record.key.to_string(),
+            revision: record.revision,
+            epoch: record.epoch,
+            history: record.history.0.to_vec(),
+            event_id: record.id,
+            type_name: record.type_name.clone(),
+            body: record.body.to_vec(),
+            time: record.time.0,
+            principal: record.principal.clone(),
+            command_id: record.command_id.map(|id| id.to_string()),
+            cause_id: record.cause_id,
+            traceparent: record.trace.traceparent.clone(),
+            tracestate: record.trace.tracestate.clone(),
+            published_at: None,
+            position: None,
+        }
+    }
+}
+
+impl Model {
+    fn into_record(self, source: Id) -> Result<Record, DbErr> {
+        let malformed = |what: &str| DbErr::Type(format!("event {} of {}: its {what} cannot be read", self.revision, self.key));
+        Ok(Record {
+            id: self.event_id,
+            source,
+            key: Key::from_str(&self.key).map_err(|_| malformed("key"))?,
+            epoch: self.epoch,
+            revision: self.revision,
+            history: History(self.history.as_slice().try_into().map_err(|_| malformed("history"))?),
+            command_id: self.command_id.as_deref().map(Id::from_str).transpose().map_err(|_| malformed("command id"))?,
+            type_name: self.type_name,
+            body: self.body.into(),
+            time: Micros(self.time),
+            principal: self.principal,
+            cause_id: self.cause_id,
+            trace: TraceContext { traceparent: self.traceparent, tracestate: self.tracestate },
+        })
+    }
+}
+
+fn records(rows: Vec<Model>, source: Id) -> Result<Vec<Record>, DbErr> {
+    rows.into_iter().map(|row| row.into_record(source)).collect()
+}
+
+pub(crate) async fn insert(txn: &DatabaseTransaction, appended: &[Record]) -> Result<(), DbErr> {
+    if appended.is_empty() {
+        return Ok(());
+    }
+    let rows = appended.iter().map(|record| Model::from(record).into_active_model().reset_all());
+    Entity::insert_many(rows).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// The events of each key with greater revisions than given, sorted by key and revision.
+pub(crate) async fn read(
+    connection: &impl ConnectionTrait,
+    ranges: &[(Key, i64)],
+    limit: u64,
+    source: Id,
+) -> Result<Vec<Record>, DbErr> {
+    if ranges.is_empty() {
+        return Ok(Vec::new());
+    }
+    let range = |(key, after): &(Key, i64)| Column::Key.eq(key.to_string()).and(Column::Revision.gt(*after));
+    let wanted = ranges.iter().map(range).fold(Condition::any(), Condition::add);
+    let rows = Entity::find().filter(wanted).order_by_asc(Column::Key).order_by_asc(Column::Revision).limit(limit);
+    records(rows.all(connection).await?, source)
+}
+
+/// One event.
+pub(crate) async fn find(connection: &impl ConnectionTrait, key: &Key, revision: i64, source: Id) -> Result<Option<Record>, DbErr> {
+    let row = Entity::find_by_id((key.to_string(), revision)).one(connection).await?;
+    row.map(|row| row.into_record(source)).transpose()
+}
+
+/// Events that were committed before `before` and are not marked as published. Chosen by the mark and never by a number, because a
+/// transaction that commits late would be missed.
+pub(crate) async fn unpublished(connection: &impl ConnectionTrait, before: Micros, limit: u64, source: Id) -> Result<Vec<Record>, DbErr> {
+    let rows = Entity::find()
+        .filter(Column::PublishedAt.is_null())
+        .filter(Column::Time.lt(before.0))
+        .order_by_asc(Column::Time)
+        .limit(limit);
+    records(rows.all(connection).await?, source)
+}
+
+pub(crate) async fn mark_published(txn: &DatabaseTransaction, ids: &[Uuid], now: Micros) -> Result<(), DbErr> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    Entity::update_many()
+        .col_expr(Column::PublishedAt, Expr::value(now.0))
+        .filter(Column::EventId.is_in(ids.iter().copied()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,49 @@
+use event::Key;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+
+/// The newest revision of a key, in its owner's database: also the aggregate's lock.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "head")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    pub epoch: i64,
+    pub revision: i64,
+    pub history: Vec<u8>,
+    /// When the newest event happened, in microseconds since 1970. The next one is never before it.
+    pub time: i64,
+    /// The folded state, a cache: a long history stays cheap.
+    pub state: Vec<u8>,
+    /// The version of the fold that made `state`.
+    pub fold: i32,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Locks the heads that exist, in the order of their keys, so that two batches cannot wait for each other.
+pub(crate) async fn lock(txn: &DatabaseTransaction, keys: impl IntoIterator<Item = &Key>) -> Result<Vec<Model>, DbErr> {
+    let keys: Vec<String> = keys.into_iter().map(Key::to_string).collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    Entity::find().filter(Column::Key.is_in(keys)).order_by_asc(Column::Key).lock_exclusive().all(txn).await
+}
+
+/// Writes new heads, which fails if another transaction wrote one of them first, and those that were locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Vec<Model>) -> Result<(), DbErr> {
+    if !new.is_empty() {
+        let rows = new.into_iter().map(IntoActiveModel::into_active_model).map(ActiveModel::reset_all);
+        Entity::insert_many(rows).exec_without_returning(txn).await?;
+    }
+    if !locked.is_empty() {
+        let rows = locked.into_iter().map(IntoActiveModel::into_active_model).map(ActiveModel::reset_all);
+        let update = OnConflict::column(Column::Key)
+            .update_columns([Column::Epoch, Column::Revision, Column::History, Column::Time, Column::State, Column::Fold])
+            .to_owned();
+        Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
+    }
+    Ok(())
+}

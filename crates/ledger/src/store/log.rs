@@ -1,0 +1,38 @@
+use event::Id;
+use sea_orm::entity::prelude::*;
+use sea_orm::{ActiveValue::Set, DatabaseTransaction};
+
+use crate::clock::Chance;
+use event::Micros;
+
+/// One row: what tells this log from every other, and the generation that it is in.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "log")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub one: i16,
+    pub log_id: String,
+    pub epoch: i64,
+    pub next_position: i64,
+    /// Requests are compared under it. It never rotates: receipts are for ever.
+    pub fingerprint_key: Vec<u8>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Reads the row, and draws it if this is a new database. Of two instances that draw at once the loser fails and reads.
+pub(crate) async fn read_or_draw(txn: &DatabaseTransaction, chance: &Chance, now: Micros) -> Result<Model, DbErr> {
+    if let Some(row) = Entity::find_by_id(1_i16).one(txn).await? {
+        return Ok(row);
+    }
+    let id: Id = chance.id(now);
+    let row = ActiveModel {
+        one: Set(1),
+        log_id: Set(id.to_string()),
+        epoch: Set(1),
+        next_position: Set(1),
+        fingerprint_key: Set(chance.bytes::<32>().to_vec()),
+    };
+    row.insert(txn).await
+}

@@ -1,0 +1,68 @@
+use event::Id;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+
+/// What became of a command. The row stays for ever; the outcome's bytes do not.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "receipt")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub command_id: String,
+    pub method: String,
+    pub principal: String,
+    /// HMAC of the request's hash, under the database's own key: a copy of the table does not tell what was asked.
+    pub fingerprint: Vec<u8>,
+    pub state: State,
+    /// The consistency token.
+    pub token: String,
+    /// COMPLETED: the encoded response. REJECTED: the encoded `google.rpc.Status`.
+    pub outcome: Option<Vec<u8>>,
+    /// How often it has failed.
+    pub attempts: i32,
+    /// Only if FAILED: the encoded request, for a redrive.
+    pub request: Option<Vec<u8>>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// How far a command is, as far as its owner knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+pub enum State {
+    /// It was tried and has failed, and will be tried again.
+    Accepted = 1,
+    Completed = 2,
+    Rejected = 3,
+    Failed = 4,
+}
+
+/// Locks the receipts that exist, in the order of their ids.
+pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[Id]) -> Result<Vec<Model>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = ids.iter().map(Id::to_string);
+    Entity::find().filter(Column::CommandId.is_in(ids)).order_by_asc(Column::CommandId).lock_exclusive().all(txn).await
+}
+
+/// Writes new receipts, which fails if a second copy of a command was faster, and those that were locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Vec<Model>) -> Result<(), DbErr> {
+    if !new.is_empty() {
+        let rows = new.into_iter().map(|row| row.into_active_model().reset_all());
+        Entity::insert_many(rows).exec_without_returning(txn).await?;
+    }
+    if !locked.is_empty() {
+        let update = OnConflict::column(Column::CommandId)
+            .update_columns([Column::State, Column::Token, Column::Outcome, Column::Attempts, Column::Request])
+            .to_owned();
+        let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
+        Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn find(connection: &impl ConnectionTrait, id: Id) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id.to_string()).one(connection).await
+}

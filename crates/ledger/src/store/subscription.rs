@@ -1,0 +1,34 @@
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, QuerySelect};
+
+/// Which version of the code owns a subscription's work.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "subscription")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub version: i32,
+    /// Work is wanted for events from this moment on, in microseconds since 1970; none: from the beginning.
+    pub starts_at: Option<i64>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Writes the rows that are missing.
+pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: impl Iterator<Item = (&'static str, i32)>) -> Result<(), DbErr> {
+    let rows: Vec<_> =
+        rows.map(|(name, version)| ActiveModel { name: Set(name.to_owned()), version: Set(version), starts_at: Set(None) }).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let missing = OnConflict::column(Column::Name).do_nothing().to_owned();
+    Entity::insert_many(rows).on_conflict(missing).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// Holds the rows shared, so that no other version takes a subscription over before this transaction has ended.
+pub(crate) async fn share(txn: &DatabaseTransaction, names: impl IntoIterator<Item = &'static str>) -> Result<Vec<Model>, DbErr> {
+    Entity::find().filter(Column::Name.is_in(names)).order_by_asc(Column::Name).lock_shared().all(txn).await
+}

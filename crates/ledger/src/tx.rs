@@ -1,0 +1,275 @@
+use std::any::Any;
+use std::sync::Arc;
+
+use event::{Id, Key, Micros, Record};
+use proto::Message as _;
+use proto::command::v1::{ConsistencyToken, consistency_token::Entry};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
+use uuid::Uuid;
+
+use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
+use crate::book::{Book, Head};
+use crate::clock::Chance;
+use crate::delivery::Caller;
+use crate::error::{Error, Rejection, Result};
+use crate::handlers::Effect;
+use crate::reader::{fold, state_of, user_of};
+use crate::rows::Rows;
+use crate::store::{effect, event_log};
+
+/// The transaction in which a handler works.
+///
+/// Decide first and write after: a refusal after a write costs a transaction of its own.
+pub struct Tx {
+    pub(crate) txn: DatabaseTransaction,
+    pub(crate) book: Book,
+    pub(crate) now: Micros,
+    pub(crate) log: Log,
+    pub(crate) chance: Chance,
+    pub(crate) state: Arc<dyn Any + Send + Sync>,
+    /// Of the delivery that is being handled.
+    pub(crate) cause: Cause,
+    pub(crate) touched: Touched,
+}
+
+/// What tells this log from every other.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) id: Id,
+    pub(crate) epoch: i64,
+    pub(crate) fingerprint_key: Vec<u8>,
+}
+
+/// Why something happens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause {
+    pub(crate) caller: Caller,
+    pub(crate) command_id: Option<Id>,
+    pub(crate) record: Option<Record>,
+    pub(crate) absent: bool,
+}
+
+/// What the delivery that is being handled has changed so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) wrote: bool,
+    /// It stands even if the command is refused.
+    pub(crate) stands: bool,
+    pub(crate) keys: Vec<(Key, i64)>,
+}
+
+/// Entries in a consistency token at most.
+const TOKEN_ENTRIES: usize = 32;
+/// How many events are read at once to fold a key anew.
+const FOLD_CHUNK: u64 = 10_000;
+
+impl Tx {
+    /// Loads an aggregate and locks it until the transaction ends. One that does not exist is empty, at revision 0.
+    pub async fn load<A: Aggregate>(&mut self, id: Id) -> Result<Loaded<A>> {
+        let key = Key::new(A::KIND, id);
+        if self.book.head(&key).is_none() {
+            self.lock_late(&key).await?;
+        }
+        let Some(head) = self.book.head(&key) else { return Err(Error::Failed(format!("{key} is not locked"))) };
+        let revision = head.revision;
+        let state = match revision {
+            0 => A::default(),
+            _ if head.fold == A::FOLD => {
+                serde_json::from_slice(&head.state).map_err(|error| Error::Failed(format!("the state of {key}: {error}")))?
+            }
+            _ => self.fold_anew(&key).await?,
+        };
+        Ok(Loaded { key, revision, state })
+    }
+
+    /// What a batch did not lock up front may be held by one that waits for us: then we soon give way.
+    async fn lock_late(&mut self, key: &Key) -> Result<()> {
+        if self.txn.get_database_backend() == DbBackend::Postgres {
+            self.txn.execute_unprepared("set local lock_timeout = '200ms'").await?;
+        }
+        self.book.lock_heads(&self.txn, std::slice::from_ref(key), self.log.epoch).await
+    }
+
+    async fn fold_anew<A: Aggregate>(&mut self, key: &Key) -> Result<A> {
+        let records = event_log::read(&self.txn, &[(key.clone(), 0)], FOLD_CHUNK, self.log.id).await?;
+        let pending = self.book.appended.iter().filter(|record| record.key == *key);
+        let folded: Option<(A, At)> = fold(records.iter().chain(pending))?;
+        folded.map(|(state, _)| state).ok_or_else(|| Error::Failed(format!("{key} has a head and no events")))
+    }
+
+    /// Appends events to the aggregate's log, in the same transaction as everything else the handler does.
+    pub async fn append<A: Aggregate>(&mut self, aggregate: &mut Loaded<A>, events: impl IntoIterator<Item = A::Event> + Send) -> Result<()>
+    where
+        <A as Aggregate>::Event: Send,
+    {
+        let events: Vec<A::Event> = events.into_iter().collect();
+        let Some(head) = self.book.head(&aggregate.key).filter(|head| head.revision == aggregate.revision).cloned() else {
+            return Err(Error::Failed(format!("{} was changed since it was loaded", aggregate.key)));
+        };
+        if events.is_empty() {
+            return Ok(());
+        }
+        let head = events.iter().fold(head, |head, event| self.append_one(aggregate, head, event));
+        let state = serde_json::to_vec(&aggregate.state).map_err(|error| Error::Failed(error.to_string()))?;
+        let at = At { id: aggregate.id(), revision: head.revision, time: head.time };
+        aggregate.state.project(&at, &mut self.book.rows);
+        self.touched.wrote = true;
+        self.touched.keys.retain(|(key, _)| *key != aggregate.key);
+        self.touched.keys.push((aggregate.key.clone(), head.revision));
+        self.book.set_head(&aggregate.key, Head { state, fold: A::FOLD, ..head });
+        Ok(())
+    }
+
+    fn append_one<A: Aggregate>(&mut self, aggregate: &mut Loaded<A>, head: Head, event: &A::Event) -> Head {
+        let (type_name, body) = event.encode();
+        let revision = head.revision + 1;
+        let time = self.now.max(head.time);
+        let history = head.history.then(&type_name, &body);
+        aggregate.state.apply(event, &At { id: aggregate.id(), revision, time });
+        aggregate.revision = revision;
+        self.book.appended.push(Record {
+            id: self.chance.uuid(time),
+            source: self.log.id,
+            key: aggregate.key.clone(),
+            epoch: self.log.epoch,
+            revision,
+            history,
+            type_name,
+            body: body.into(),
+            time,
+            principal: self.cause.caller.name.clone(),
+            command_id: self.cause.command_id,
+            cause_id: self.cause.record.as_ref().map(|record| record.id),
+            trace: trace::current(),
+        });
+        Head { epoch: self.log.epoch, revision, history, time, ..head }
+    }
+
+    /// Wishes to act on the world outside. A worker does it after the commit; its answer comes back as a delivery.
+    /// The aggregate must have been appended to in this transaction, so that each wish has a revision of its own.
+    pub fn effect<A: Aggregate, E: Effect>(&mut self, aggregate: &Loaded<A>, wish: &E) -> Result<()> {
+        if !self.touched.keys.contains(&(aggregate.key.clone(), aggregate.revision)) {
+            return Err(Error::Failed(format!("{} wishes an effect, and no event says so", aggregate.key)));
+        }
+        self.touched.wrote = true;
+        self.book.effects.push(effect::Model {
+            key: aggregate.key.to_string(),
+            kind: E::KIND.to_owned(),
+            n: aggregate.revision,
+            body: wish.encode_to_vec(),
+            state: effect::State::Wished,
+            leased_until: self.now.0,
+            answer: None,
+            attempts: 0,
+            reason: None,
+        });
+        Ok(())
+    }
+
+    /// Takes a wish back that nobody has begun. False if it was begun (its answer will come), or there is none.
+    pub async fn withdraw<A: Aggregate, E: Effect>(&mut self, aggregate: &Loaded<A>) -> Result<bool> {
+        let key = aggregate.key.to_string();
+        let here = self.book.effects.len();
+        self.book.effects.retain(|row| row.key != key || row.kind != E::KIND);
+        if self.book.effects.len() < here {
+            return Ok(true);
+        }
+        let row = effect::lock_open(&self.txn, &aggregate.key, E::KIND).await?;
+        let Some(row) = row.filter(|row| row.state == effect::State::Wished) else { return Ok(false) };
+        effect::write(&self.txn, effect::Model { state: effect::State::Withdrawn, ..row }).await?;
+        self.touched.wrote = true;
+        Ok(true)
+    }
+
+    /// `found`, or, if there is nothing, the wish to be called again when `key` has come from its owner. None once its owner has lacked it
+    /// for so long that it never was: the handler must then refuse aloud.
+    pub fn wait_for<T>(&self, key: &Key, found: Option<T>) -> Result<Option<T>> {
+        if found.is_none() && !self.cause.absent { Err(Error::NotYet(key.clone())) } else { Ok(found) }
+    }
+
+    /// For reading the service's own tables.
+    pub const fn db(&self) -> &DatabaseTransaction {
+        &self.txn
+    }
+
+    /// For writing the service's own tables: what no event may hold, and replicas.
+    pub const fn write(&mut self) -> &DatabaseTransaction {
+        self.touched.wrote = true;
+        &self.txn
+    }
+
+    /// Rows that are written at the end, once per table.
+    pub const fn rows(&mut self) -> &mut Rows {
+        self.touched.wrote = true;
+        &mut self.book.rows
+    }
+
+    /// The error with which a handler refuses a command and lets stand what it wrote: the refusal itself changed something, such as the end
+    /// of a session. Only for methods that keep no receipt, for a receipt that says REJECTED says that nothing changed; with any other it is
+    /// a plain refusal.
+    pub fn refuse_and_keep(&mut self, rejection: impl Into<Rejection>) -> Error {
+        self.touched.stands = true;
+        Error::Rejected(rejection.into())
+    }
+
+    /// When this transaction happens. The same for all that it does.
+    pub const fn now(&self) -> Micros {
+        self.now
+    }
+
+    pub const fn caller(&self) -> &Caller {
+        &self.cause.caller
+    }
+
+    /// The user who asked. Methods with `access: ACCESS_USER` always have one.
+    pub fn user(&self) -> Result<Id> {
+        user_of(&self.cause.caller)
+    }
+
+    /// The id of the command that is being handled, which is also that of the aggregate that it creates.
+    pub fn command_id(&self) -> Result<Id> {
+        self.cause.command_id.ok_or_else(|| Error::Failed("this is no command, nor caused by one".to_owned()))
+    }
+
+    /// The event that is being handled.
+    pub fn event(&self) -> Result<&Record> {
+        self.cause.record.as_ref().ok_or_else(|| Error::Failed("this is no event".to_owned()))
+    }
+
+    /// An id for something new that is not named after its command.
+    pub fn new_id(&self) -> Id {
+        self.chance.id(self.now)
+    }
+
+    /// The only source of chance.
+    pub const fn rng(&self) -> &Chance {
+        &self.chance
+    }
+
+    /// What the service was started with.
+    pub fn service<S: 'static>(&self) -> Result<&S> {
+        state_of(&self.state)
+    }
+
+    /// The token of what the current delivery has appended.
+    pub(crate) fn token(&self) -> String {
+        use base64::Engine as _;
+        let entry = |(key, revision): &(Key, i64)| Entry { key: key.to_string(), epoch: self.log.epoch, revision: *revision };
+        let entries = self.touched.keys.iter().take(TOKEN_ENTRIES).map(entry).collect();
+        let token = ConsistencyToken { entries, ..Default::default() };
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.encode_to_vec())
+    }
+
+    pub(crate) async fn commit(self, now: Micros) -> Result<(Vec<Record>, Vec<Uuid>)> {
+        let published = self.book.published.clone();
+        let appended = self.book.write(&self.txn, now).await?;
+        self.txn.commit().await?;
+        Ok((appended, published))
+    }
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").field("cause", &self.cause).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use bytes::Bytes;
+use event::{Id, TraceContext, headers, subject};
+use futures::future::BoxFuture;
+use ledger::{Delivery, Input, Outcome};
+use proto::Message as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+use crate::consume::{Held, consume};
+use crate::lanes::outcome;
+use crate::{Lanes, Streams, reply};
+
+/// Brings a domain's commands from their queue to the lanes, and their outcomes to whoever waits.
+pub struct CommandLoop {
+    pub domain: String,
+    pub streams: Streams,
+    pub lanes: Lanes,
+    /// Verifies the seal, and does what must be done before the lane.
+    pub intake: Arc<dyn Fn(Incoming) -> BoxFuture<'static, Intake> + Send + Sync>,
+}
+
+/// A command as it comes from the queue: not verified yet.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The kebab name of the method, from the subject. The seal must say the same.
+    pub method: String,
+    /// From the subject. The seal must say the same.
+    pub id: Option<Id>,
+    pub seal: String,
+    /// The id of the aggregate that it is about; empty: its own.
+    pub key: String,
+    pub body: Bytes,
+    pub delivered: u32,
+    pub span: Span,
+}
+
+/// What is to be done with an incoming command.
+#[derive(Debug)]
+pub enum Intake {
+    Deliver(Box<Delivery>),
+    /// Nothing, ever: its seal is wrong. It stops nobody.
+    Drop(String),
+    /// It cannot be judged yet.
+    GiveBack {
+        delay: Duration,
+        reason: String,
+    },
+}
+
+impl std::fmt::Debug for CommandLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "commands of {}", self.domain)
+    }
+}
+
+impl CommandLoop {
+    /// Runs until told to stop. What was taken from the queue by then is finished by `tasks`.
+    pub async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+        let this = Arc::new(self);
+        let open = || this.streams.worker(&this.domain);
+        consume(&this.domain, &stop, open, |held| {
+            let (this, tasks) = (Arc::clone(&this), tasks.clone());
+            async move { this.take(held, &tasks).await }
+        })
+        .await;
+    }
+
+    async fn take(self: Arc<Self>, held: Held, tasks: &TaskTracker) {
+        let incoming = self.read(&held);
+        let span = incoming.span.clone();
+        match (self.intake)(incoming).await {
+            Intake::Deliver(delivery) => {
+                let Input::Command(command) = &delivery.input else { return };
+                let (method, id) = (command.method.clone(), command.id);
+                let reply_to = held.header(headers::REPLY).map(str::to_owned);
+                let receiver = self.lanes.enqueue(*delivery).await;
+                let client = self.streams.client.clone();
+                tasks.spawn(async move {
+                    let outcome = outcome(receiver).await;
+                    settle(&client, held, reply_to, (&method, id), &outcome).await;
+                    drop(span);
+                });
+            }
+            Intake::Drop(reason) => {
+                tracing::error!(parent: &span, reason, subject = %held.message.subject, "a command was dropped");
+                held.ack().await;
+            }
+            Intake::GiveBack { delay, reason } => {
+                tracing::warn!(parent: &span, reason, subject = %held.message.subject, "a command was given back");
+                tasks.spawn(held.give_back(delay));
+            }
+        }
+    }
+
+    fn read(&self, held: &Held) -> Incoming {
+        let text = |name| held.header(name).unwrap_or_default().to_owned();
+        let (template, id) = held.message.subject.rsplit_once('.').unwrap_or_default();
+        let span = trace::span::process(template, &subject::command_stream(&self.streams.namespace, &self.domain), id);
+        trace::follow(
+            &span,
+            &TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) },
+        );
+        Incoming {
+            method: template.rsplit('.').next().unwrap_or_default().to_owned(),
+            id: id.parse().ok(),
+            seal: text(headers::SEAL),
+            key: text(headers::KEY),
+            body: held.message.payload.clone(),
+            delivered: held.delivered(),
+            span,
+        }
+    }
+}
+
+async fn settle(client: &Client, held: Held, reply_to: Option<String>, (method, id): (&str, Id), outcome: &Outcome) {
+    match outcome {
+        Outcome::Ended(ended) => {
+            if let Some(reply_to) = reply_to {
+                let response = reply::response(method, id, ended).encode_to_vec();
+                // A lost reply costs nothing: the receipt says the same.
+                let _ = client.publish(reply_to, response.into()).await;
+            }
+            held.ack().await;
+        }
+        Outcome::GivenBack { delay, reason } => {
+            tracing::debug!(method, reason, "a command was given back");
+            held.give_back(*delay).await;
+        }
+        other => tracing::error!(method, ?other, "a command came to what only events come to"),
+    }
+}

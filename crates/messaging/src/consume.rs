@@ -1,0 +1,85 @@
+//! Pulling from a consumer, for ever, whatever the broker does meanwhile.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::{AckKind, Message};
+use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::streams::{StreamError, WINDOW};
+
+/// Between two attempts to have a consumer.
+const RETRY: Duration = Duration::from_millis(500);
+/// A pull asks for so many messages at most, waits so long, and hears from the server as often meanwhile.
+const PULL: usize = 256;
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
+const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// A message that holds its place in the window until it is settled.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) message: Message,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Held {
+    pub(crate) fn delivered(&self) -> u32 {
+        self.message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.message.headers.as_ref()?.get(name).map(|value| value.as_str())
+    }
+
+    /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
+    pub(crate) async fn ack(self) {
+        settle(&self.message, AckKind::Ack).await;
+    }
+
+    /// Gives the message back for a while. It holds its place that long, so that a service whose database is away pulls no more.
+    pub(crate) async fn give_back(self, delay: Duration) {
+        settle(&self.message, AckKind::Nak(Some(delay))).await;
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn settle(message: &Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        tracing::debug!(%error, "could not settle a message; it will be delivered again");
+    }
+}
+
+/// Gives every message to `on`, in the order in which they come, until told to stop. At most [`WINDOW`] are held at once.
+pub(crate) async fn consume<Open, Opening, On, Taking>(name: &str, stop: &CancellationToken, open: Open, mut on: On)
+where
+    Open: Fn() -> Opening + Send + Sync,
+    Opening: Future<Output = Result<Consumer<pull::Config>, StreamError>> + Send,
+    On: FnMut(Held) -> Taking + Send,
+    Taking: Future<Output = ()> + Send,
+{
+    let window = std::sync::Arc::new(Semaphore::new(WINDOW));
+    loop {
+        let pulled = async {
+            let consumer = open().await?;
+            let pulls = consumer.stream().max_messages_per_batch(PULL).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+            let mut messages = pulls.messages().await.map_err(StreamError::new)?;
+            loop {
+                // The semaphore is never closed.
+                let Ok(place) = window.clone().acquire_owned().await else { return Ok(()) };
+                let Some(message) = messages.next().await else { return Ok(()) };
+                on(Held { message: message.map_err(StreamError::new)?, _place: place }).await;
+            }
+        };
+        let result: Option<Result<(), StreamError>> = stop.run_until_cancelled(pulled).await;
+        match result {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(name, %error, "pulling broke off; beginning again"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+            return;
+        }
+    }
+}

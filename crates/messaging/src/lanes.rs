@@ -1,0 +1,115 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{Id, Key, Record};
+use ledger::{Delivery, Ledger, Outcome};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
+const BATCH: usize = 256;
+/// Deliveries that wait for one lane at most; then whoever brings more waits.
+const QUEUE: usize = 1024;
+/// Batches that wait for the relay at most. What finds no place is published from the log a little later.
+const RELAY_QUEUE: usize = 1024;
+
+/// Deals deliveries to lanes by their target aggregate, so that what concerns one aggregate meets in one transaction instead of at a lock.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    lanes: Arc<[mpsc::Sender<Job>]>,
+}
+
+#[derive(Debug)]
+struct Job {
+    delivery: Delivery,
+    done: oneshot::Sender<Outcome>,
+}
+
+/// Who is told of a commit.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    relay: mpsc::Sender<Vec<Record>>,
+    keys: broadcast::Sender<Key>,
+    wished: Arc<Notify>,
+}
+
+impl Committed {
+    /// The second part is the relay's end.
+    pub fn new() -> (Self, mpsc::Receiver<Vec<Record>>) {
+        let (relay, receiver) = mpsc::channel(RELAY_QUEUE);
+        (Self { relay, keys: broadcast::channel(1024).0, wished: Arc::new(Notify::new()) }, receiver)
+    }
+
+    /// Rings with each key that this instance has appended to. A listener that is too slow misses some, so it looks now and then anyway.
+    pub fn keys(&self) -> broadcast::Receiver<Key> {
+        self.keys.subscribe()
+    }
+
+    /// Rings when effects were wished.
+    pub fn wished(&self) -> Arc<Notify> {
+        Arc::clone(&self.wished)
+    }
+
+    fn tell(&self, appended: Vec<Record>, wished: bool) {
+        for record in &appended {
+            // Nobody listens as long as nobody watches.
+            let _ = self.keys.send(record.key.clone());
+        }
+        if !appended.is_empty() && self.relay.try_send(appended).is_err() {
+            tracing::debug!("the relay is busy; events will be published from the log");
+        }
+        if wished {
+            self.wished.notify_one();
+        }
+    }
+}
+
+impl Lanes {
+    /// Starts the lanes. They end once every clone of the result is dropped and what they hold is done.
+    pub fn start(ledger: &Ledger, committed: &Committed, tasks: &TaskTracker) -> Self {
+        let lane = |_| {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            tasks.spawn(work(ledger.clone(), committed.clone(), receiver));
+            sender
+        };
+        Self { lanes: (0..ledger.lanes()).map(lane).collect() }
+    }
+
+    /// Puts a delivery into its lane, as soon as there is room; the result comes later. Deliveries of one aggregate keep their order.
+    pub async fn enqueue(&self, delivery: Delivery) -> oneshot::Receiver<Outcome> {
+        let (done, outcome) = oneshot::channel();
+        let lane = lane_of(delivery.lane_id(), self.lanes.len());
+        // Fails only after the lanes' tasks have ended; then the dropped sender tells it.
+        let _ = self.lanes[lane].send(Job { delivery, done }).await;
+        outcome
+    }
+
+    /// Puts a delivery into its lane and waits for what becomes of it.
+    pub async fn submit(&self, delivery: Delivery) -> Outcome {
+        outcome(self.enqueue(delivery).await).await
+    }
+}
+
+/// What became of an enqueued delivery. If its lane ended first, it was given back.
+pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
+    let stopping = || Outcome::GivenBack { delay: Duration::ZERO, reason: "this instance is stopping".to_owned() };
+    receiver.await.unwrap_or_else(|_| stopping())
+}
+
+async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
+    let mut waiting = Vec::with_capacity(BATCH);
+    while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
+        let processed = ledger.process(batch).await;
+        committed.tell(processed.appended, processed.wished);
+        for (done, outcome) in done.into_iter().zip(processed.outcomes) {
+            // Whoever asked may have gone; what was done stays done.
+            let _ = done.send(outcome);
+        }
+    }
+}
+
+/// The last bytes of an id are drawn by chance or a hash, so they spread evenly; the first are a time.
+fn lane_of(id: Id, lanes: usize) -> usize {
+    usize::from(id.as_bytes()[15]) % lanes.max(1)
+}

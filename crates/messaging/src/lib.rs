@@ -1,0 +1,31 @@
+//! JetStream, and nothing else: what was committed goes out, what came in goes to the lanes. The only crate that names async-nats.
+//!
+//! Nothing here decides anything: the broker is a doorbell, and every duplicate, loss and reordering of its is an everyday case for the
+//! ledger's cursors and receipts.
+//!
+//! - [`connect`], [`Streams`]: the connection, and the streams of a domain.
+//! - [`Lanes`]: deals deliveries, from wherever they come, to the ledger in batches.
+//! - [`Relay`]: publishes what was committed.
+//! - [`CommandLoop`], [`SubscriptionLoop`]: bring commands and events to the lanes, and acknowledge after the commit.
+//! - [`queue`], [`feed`]: the gateway's side.
+
+mod commands;
+mod connection;
+mod consume;
+mod lanes;
+mod relay;
+mod reply;
+mod streams;
+mod subscriptions;
+
+pub mod feed;
+pub mod queue;
+
+pub use async_nats::Client;
+pub use commands::{CommandLoop, Incoming, Intake};
+pub use connection::{Broker, ConnectError, connect, reached};
+pub use lanes::{Committed, Lanes};
+pub use relay::Relay;
+pub use reply::response;
+pub use streams::{StreamError, Streams};
+pub use subscriptions::SubscriptionLoop;

@@ -1,0 +1,106 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{Record, TraceContext, headers, subject};
+use ledger::{Delivery, EventDelivery, Input, Means, Outcome};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+use crate::consume::{Held, consume};
+use crate::lanes::outcome;
+use crate::{Lanes, Streams};
+
+/// How long the stream may take to bring a revision that is missing, before it is read from the owner's log.
+const GAP_WAIT: Duration = Duration::from_millis(250);
+
+/// Brings the events of one domain to the lanes, for one subscription.
+#[derive(Clone, Debug)]
+pub struct SubscriptionLoop {
+    /// The subscription's name.
+    pub name: &'static str,
+    /// The service's name. With the subscription's it names the consumer, which all instances share.
+    pub service: String,
+    pub domain: String,
+    pub aggregates: Vec<&'static str>,
+    pub streams: Streams,
+    pub lanes: Lanes,
+}
+
+impl SubscriptionLoop {
+    /// Runs until told to stop. What was taken from the stream by then is finished by `tasks`.
+    pub async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+        let this = Arc::new(self);
+        let group = this.group();
+        let open = || this.streams.subscriber(&this.domain, &group, &this.aggregates);
+        consume(&group, &stop, open, |held| {
+            let (this, tasks) = (Arc::clone(&this), tasks.clone());
+            async move { this.take(held, &tasks).await }
+        })
+        .await;
+    }
+
+    /// The name of the consumer.
+    fn group(&self) -> String {
+        format!("{}_{}", self.service, self.name)
+    }
+
+    async fn take(self: Arc<Self>, held: Held, tasks: &TaskTracker) {
+        let record = match headers::read(|name| held.header(name), held.message.payload.clone()) {
+            Ok(record) => record,
+            Err(error) => {
+                // Whoever published this is no service of ours; the owner's log has nothing of it.
+                tracing::error!(%error, subject = %held.message.subject, "what came as an event is none, and was dropped");
+                return held.ack().await;
+            }
+        };
+        let delivery = self.delivery(&held, record, Means::Stream);
+        let receiver = self.lanes.enqueue(delivery.clone()).await;
+        tasks.spawn(async move {
+            let outcome = match outcome(receiver).await {
+                Outcome::Gap => {
+                    tokio::time::sleep(GAP_WAIT).await;
+                    self.lanes.submit(late(delivery)).await
+                }
+                outcome => outcome,
+            };
+            settle(held, outcome).await;
+        });
+    }
+
+    fn delivery(&self, held: &Held, record: Record, means: Means) -> Delivery {
+        let span = process_span(&self.streams.namespace, &self.group(), &record);
+        // What the broker carries is the context in which it was published; it goes on there.
+        let text = |name| held.header(name).unwrap_or_default().to_owned();
+        trace::follow(
+            &span,
+            &TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) },
+        );
+        let input = Input::Event(EventDelivery { subscription: self.name, record, means });
+        Delivery { input, delivered: held.delivered(), span }
+    }
+}
+
+/// The span in which a subscription takes an event in.
+fn process_span(namespace: &str, group: &str, record: &Record) -> Span {
+    let template = subject::event_template(namespace, record.key.aggregate(), &record.type_name);
+    trace::span::process(&template, group, &record.id.to_string())
+}
+
+fn late(mut delivery: Delivery) -> Delivery {
+    if let Input::Event(event) = &mut delivery.input {
+        event.means = Means::StreamLate;
+    }
+    delivery
+}
+
+async fn settle(held: Held, outcome: Outcome) {
+    match outcome {
+        Outcome::GivenBack { delay, reason } => {
+            tracing::debug!(reason, "an event was given back");
+            held.give_back(delay).await;
+        }
+        // Applied, or noted: what waits is read from the owner's log, so the stream need not keep it for us.
+        _ => held.ack().await,
+    }
+}

@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use messaging::Broker;
+use millrace::settings::{Keys, endpoint_variable, key_variable, pair_variable};
+use millrace::{Role, Settings, broker, up};
+
+/// An event-driven backend in one binary: identity, users, orders and payments behind one gRPC gateway, over NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(version, after_help = TELEMETRY)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const TELEMETRY: &str = "\
+Logs and traces, for every command:
+  MILLRACE_LOG                 which log lines, by level and target [default: info]
+  MILLRACE_LOG_FORMAT          text or json [default: text]
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://127.0.0.1:4317; also OTEL_EXPORTER_OTLP_CERTIFICATE,
+                               OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_SDK_DISABLED and the other standard variables";
+
+const RUN: &str = "\
+Keys and addresses of others, by role (`millrace keys` prints the keys):
+  MILLRACE_KEY_<SERVICE>             under which the service accepts calls
+  MILLRACE_PAIR_KEY_<ROLE>_<SERVICE> with which the role calls the service
+  MILLRACE_ENDPOINT_<SERVICE>        where the service is, such as http://order:7403
+                                     [default: http://127.0.0.1:<its default port>]";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs everything in one process, on SQLite, with a broker of its own.
+    Up(UpArguments),
+    /// Runs some of the services, each a role of its own: what production does, with one role a process.
+    #[command(after_help = RUN)]
+    Run(RunArguments),
+    /// Shows what Millrace does, as a client sees it, in a folder that is thrown away.
+    Demo {
+        /// A NATS server that runs already; otherwise one is started.
+        #[arg(long, env = "MILLRACE_NATS_URL")]
+        nats_url: Option<String>,
+        /// The nats-server executable; otherwise the one on PATH, or the one that the project has fetched.
+        #[arg(long, env = "MILLRACE_NATS_SERVER")]
+        nats_server: Option<PathBuf>,
+    },
+    /// Prints the keys that roles need, as variables. Draws the master key if there is none.
+    Keys {
+        /// The folder with the master key.
+        #[arg(long, env = "MILLRACE_DATA", default_value = "data")]
+        data: PathBuf,
+        /// The roles; all if none is named.
+        roles: Vec<Role>,
+    },
+    /// Runs nothing but the broker, until Ctrl-C.
+    #[command(hide = true)]
+    Broker {
+        /// The folder for its streams.
+        #[arg(long)]
+        store: PathBuf,
+        /// Where it listens on 127.0.0.1; a free port if not given.
+        #[arg(long)]
+        port: Option<u16>,
+        /// The nats-server executable.
+        #[arg(long, env = "MILLRACE_NATS_SERVER")]
+        nats_server: Option<PathBuf>,
+    },
+    /// Holds a nats-server for the process that started it.
+    #[command(hide = true, name = broker::SUBCOMMAND)]
+    SuperviseBroker {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UpArguments {
+    /// The folder for databases, streams and keys.
+    #[arg(long, env = "MILLRACE_DATA", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// Where clients call: gRPC and gRPC-Web. Port 0 chooses a free one.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:7400")]
+    listen: SocketAddr,
+    /// A NATS server that runs already; otherwise one is started.
+    #[arg(long, env = "MILLRACE_NATS_URL")]
+    nats_url: Option<String>,
+    /// The nats-server executable; otherwise the one on PATH, or the one that the project has fetched.
+    #[arg(long, env = "MILLRACE_NATS_SERVER")]
+    nats_server: Option<PathBuf>,
+    /// What all subjects and streams begin with.
+    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace")]
+    namespace: String,
+}
+
+impl UpArguments {
+    pub(crate) fn options(&self) -> up::Options {
+        up::Options {
+            data: self.data.clone(),
+            nats_url: self.nats_url.clone(),
+            nats_server: self.nats_server.clone(),
+            namespace: self.namespace.clone(),
+            listen: self.listen,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    /// What to run: registration, user, order, billing, gateway.
+    #[arg(required = true)]
+    pub(crate) roles: Vec<Role>,
+    /// The database of each service, with {service} in the place of its name: sqlite://<path> or postgres://<user>@<host>/<database>.
+    #[arg(long, env = "MILLRACE_DATABASE", default_value = "sqlite://data/{service}.db")]
+    database: String,
+    /// The NATS servers, separated by commas.
+    #[arg(long, env = "MILLRACE_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    nats_url: String,
+    /// How many nodes keep each stream.
+    #[arg(long, env = "MILLRACE_NATS_REPLICAS", default_value_t = 1)]
+    nats_replicas: usize,
+    /// What all subjects and streams begin with.
+    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace")]
+    namespace: String,
+    /// Where a role listens, as <role>=<address>; may be given several times, or separated by commas.
+    #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',', value_parser = parse_listen)]
+    listen: Vec<(Role, SocketAddr)>,
+    /// Where pages may call from over gRPC-Web, separated by commas; from anywhere if not given.
+    #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
+    allowed_origins: Vec<String>,
+    /// Files with more descriptor sets, for a gateway that is older than its services.
+    #[arg(long, env = "MILLRACE_DESCRIPTORS", value_delimiter = ',')]
+    descriptors: Vec<PathBuf>,
+    /// How long the gateway waits for a command's outcome before it answers ACCEPTED, in milliseconds.
+    #[arg(long, env = "MILLRACE_ANSWER_WAIT_MS", default_value_t = 2000)]
+    answer_wait_ms: u64,
+}
+
+impl RunArguments {
+    pub(crate) fn settings(&self, get: impl Fn(String) -> Option<String>) -> anyhow::Result<Settings> {
+        let mut limits = gateway::Limits::default();
+        limits.answer_wait = std::time::Duration::from_millis(self.answer_wait_ms);
+        let endpoint = |role: Role| {
+            let elsewhere = get(endpoint_variable(role.name()));
+            let address = elsewhere.unwrap_or_else(|| format!("http://127.0.0.1:{}", role.default_port()));
+            (role.name().to_owned(), address)
+        };
+        let here = |role: &Role| self.roles.contains(role) && get(endpoint_variable(role.name())).is_none();
+        Ok(Settings {
+            database: self.database.clone(),
+            broker: Broker { url: self.nats_url.clone(), namespace: self.namespace.clone(), replicas: self.nats_replicas },
+            keys: self.keys(&get)?,
+            listen: self.listen.iter().copied().collect(),
+            // What runs here is where it listens.
+            endpoints: Role::services().filter(|role| !here(role)).map(endpoint).collect(),
+            limits,
+            allowed_origins: self.allowed_origins.clone(),
+            descriptors: self.descriptors.clone(),
+            tls: None,
+            retry: ledger::Retry::default(),
+        })
+    }
+
+    fn keys(&self, get: &impl Fn(String) -> Option<String>) -> anyhow::Result<Keys> {
+        let (mut owners, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+        for role in &self.roles {
+            let variable = key_variable(*role);
+            if let Some(text) = get(variable.clone()) {
+                owners.insert(*role, text.parse().with_context(|| format!("{variable} is no key"))?);
+            }
+            for owner in role.calls() {
+                let variable = pair_variable(*role, *owner);
+                if let Some(text) = get(variable.clone()) {
+                    pairs.insert((*role, *owner), text.parse().with_context(|| format!("{variable} is no key"))?);
+                }
+            }
+        }
+        Ok(Keys::Given { owners, pairs })
+    }
+}
+
+fn parse_listen(text: &str) -> Result<(Role, SocketAddr), String> {
+    let (role, address) = text.split_once('=').ok_or("write <role>=<address>, such as gateway=0.0.0.0:7400")?;
+    Ok((role.parse()?, address.parse().map_err(|error| format!("{address}: {error}"))?))
+}

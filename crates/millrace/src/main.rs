@@ -1,0 +1,122 @@
+//! The command line.
+
+mod arguments;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use millrace::broker::{self, Broker};
+use millrace::{Role, Shop, demo, keys, up};
+use serve::telemetry::{self, Recorder, Telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use arguments::{Arguments, Command, RunArguments, UpArguments};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Spans that the demo keeps.
+const SPANS: usize = 20_000;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        // It runs before any runtime: the server's life hangs on the thread that starts it.
+        Command::SuperviseBroker { arguments } => return broker::supervise(&arguments),
+        Command::Broker { store, port, nats_server } => run_broker(store, port, nats_server),
+        Command::Up(arguments) => run_up(arguments),
+        Command::Run(arguments) => run_roles(arguments),
+        Command::Demo { nats_url, nats_server } => run_demo(nats_url, nats_server),
+        Command::Keys { data, roles } => print_keys(&data, &roles),
+    };
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let _ = writeln!(io::stderr(), "millrace: {error:#}");
+    ExitCode::FAILURE
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_up(arguments: UpArguments) -> anyhow::Result<()> {
+    let telemetry = install(&Role::ALL, None)?;
+    let up = up::Up::start(&arguments.options()).await?;
+    say(&format!("Millrace serves gRPC and gRPC-Web on http://{}", up.shop.address(Role::Gateway)))?;
+    say(&format!("its data is in {}; Ctrl-C stops it", arguments.data.display()))?;
+    let ended = tokio::select! { biased;
+        stopped = told_to_stop() => stopped,
+        ended = up.shop.any_ended() => ended.map_err(anyhow::Error::from),
+    };
+    up.stop().await?;
+    telemetry.shutdown().await;
+    ended
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_roles(arguments: RunArguments) -> anyhow::Result<()> {
+    let telemetry = install(&arguments.roles, None)?;
+    let settings = arguments.settings(|name| std::env::var(name).ok())?;
+    let shop = Shop::start(settings, &arguments.roles).await?;
+    for role in &arguments.roles {
+        say(&format!("{role} serves on {}", shop.address(*role)))?;
+    }
+    let ended = tokio::select! { biased;
+        stopped = told_to_stop() => stopped,
+        ended = shop.any_ended() => ended.map_err(anyhow::Error::from),
+    };
+    shop.stop().await?;
+    telemetry.shutdown().await;
+    ended
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_demo(nats_url: Option<String>, nats_server: Option<PathBuf>) -> anyhow::Result<()> {
+    let recorder = Recorder::new(SPANS);
+    let telemetry = install(&Role::ALL, Some(recorder.clone()))?;
+    demo::run(nats_url, nats_server, &recorder).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}
+
+fn print_keys(data: &Path, roles: &[Role]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data).with_context(|| format!("cannot write to the folder {}", data.display()))?;
+    let master = keys::read_or_draw(&data.join("master.key"))?;
+    let roles = if roles.is_empty() { &Role::ALL } else { roles };
+    write!(io::stdout(), "{}", keys::variables(&master, roles))?;
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_broker(store: PathBuf, port: Option<u16>, binary: Option<PathBuf>) -> anyhow::Result<()> {
+    let mut config = broker::Config::new(store);
+    config.binary = binary;
+    config.settings.port = port;
+    let broker = Broker::start(config).await?;
+    say(&format!("{} {}", broker.url(), broker.pid()))?;
+    told_to_stop().await?;
+    broker.stop().await;
+    Ok(())
+}
+
+/// Logs for people are quiet in the demo, whose output is its story.
+fn install(roles: &[Role], recorder: Option<Recorder>) -> anyhow::Result<Telemetry> {
+    let names = roles.iter().map(|role| role.name().to_owned()).collect();
+    let mut config = telemetry::Config::from_env(names, |name| std::env::var(name).ok())?;
+    if recorder.is_some() && std::env::var("MILLRACE_LOG").is_err() {
+        "error".clone_into(&mut config.filter);
+    }
+    config.recorder = recorder;
+    Ok(Telemetry::install(config)?)
+}
+
+/// Ctrl-C, or what an orchestrator sends.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    tokio::select! { biased;
+        interrupt = tokio::signal::ctrl_c() => interrupt.context("signals cannot be received"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}

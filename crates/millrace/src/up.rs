@@ -1,0 +1,86 @@
+//! `millrace up`: everything in one process, on SQLite, with a broker of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use messaging::Broker as Address;
+
+use crate::keys::{self, KeysError};
+use crate::settings::Settings;
+use crate::shop::{Shop, ShopError};
+use crate::{Role, broker};
+
+/// Where `up` keeps everything, and which broker it uses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder for the databases, the broker's streams and the master key.
+    pub data: PathBuf,
+    /// A broker that runs already; None: one of our own.
+    pub nats_url: Option<String>,
+    /// The nats-server executable for a broker of our own; None: the one on PATH, or that which the project has fetched.
+    pub nats_server: Option<PathBuf>,
+    pub namespace: String,
+    /// Where the gateway listens.
+    pub listen: std::net::SocketAddr,
+}
+
+/// Why it does not run. Each is one sentence that a user can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    #[error("cannot write to the folder {path}: {source}")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    #[error(transparent)]
+    Connect(#[from] messaging::ConnectError),
+    #[error(transparent)]
+    Shop(#[from] Arc<ShopError>),
+}
+
+/// All roles, and the broker if it is ours.
+#[derive(Debug)]
+pub struct Up {
+    pub shop: Shop,
+    broker: Option<broker::Broker>,
+}
+
+/// How long a broker that was named may take to answer.
+const REACH: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Up {
+    /// Starts everything, and waits until it serves.
+    pub async fn start(options: &Options) -> Result<Self, UpError> {
+        let data = &options.data;
+        std::fs::create_dir_all(data).map_err(|source| UpError::Folder { path: data.clone(), source })?;
+        let master = keys::read_or_draw(&data.join("master.key"))?;
+        let (url, own) = match &options.nats_url {
+            Some(url) => (url.clone(), None),
+            None => start_broker(data, options.nats_server.clone()).await.map(|own| (own.url(), Some(own)))?,
+        };
+        let address = Address { url, namespace: options.namespace.clone(), replicas: 1 };
+        let client = messaging::connect(&address, "up").await?;
+        messaging::reached(&client, &address.url, REACH).await?;
+        let database = format!("sqlite://{}/{{service}}.db", data.display());
+        let mut settings = Settings::local(database, address, master);
+        settings.listen.insert(Role::Gateway, options.listen);
+        let shop = Shop::start(settings, &Role::ALL).await?;
+        Ok(Self { shop, broker: own })
+    }
+
+    /// Stops everything, the broker last.
+    pub async fn stop(self) -> Result<(), UpError> {
+        let stopped = self.shop.stop().await;
+        if let Some(broker) = self.broker {
+            broker.stop().await;
+        }
+        Ok(stopped?)
+    }
+}
+
+async fn start_broker(data: &Path, binary: Option<PathBuf>) -> Result<broker::Broker, broker::Error> {
+    let mut config = broker::Config::new(data.join("nats"));
+    config.binary = binary;
+    broker::Broker::start(config).await
+}

@@ -1,0 +1,165 @@
+//! From a sealed command to a delivery: the same for the stream and for direct calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::{Access, Kind, Micros, Schema};
+use identity::session::Refused;
+use identity::{Principal, SealError, Verified, Verifier, seal};
+use ledger::{Caller, Code, Command, Delivery, Error, Input, Ledger, Reader, Rejection, Result, process_now};
+use messaging::{Incoming, Intake};
+use proto::command::v1::Seal;
+use tracing::Span;
+
+/// The only caller that may bring what a user asked for.
+pub const GATEWAY: &str = "gateway";
+/// A command under a key that is not known here waits so long for the key, and is looked at as often.
+const KEY_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEY_LOOK: Duration = Duration::from_secs(10);
+
+/// What judges whatever comes to a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    pub(crate) ledger: Ledger,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) domain: &'static str,
+    pub(crate) has_sessions: bool,
+}
+
+/// Why a command was not delivered.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Seal(SealError),
+    /// The seal is good, and does not allow this.
+    Forbidden(&'static str),
+    /// The slow step of the command refused it, or could not be done.
+    Prepare(Error),
+}
+
+impl Judge {
+    /// What is to become of a command from the queue.
+    pub(crate) async fn queued(&self, incoming: Incoming) -> Intake {
+        let Some(method) = self.method_of(&incoming.method) else {
+            let reason = format!("the method {} is newer than this instance", incoming.method);
+            return Intake::GiveBack { delay: KEY_LOOK, reason };
+        };
+        let sealed = match seal::from_text(&incoming.seal) {
+            Ok(sealed) => sealed,
+            Err(error) => return Intake::Drop(error.to_string()),
+        };
+        let Incoming { id, key, body, delivered, span, .. } = incoming;
+        match self.command(&method, &sealed, &key, body, span).await {
+            Ok((command, _)) if Some(command.id) != id => Intake::Drop("it was sealed for another command".to_owned()),
+            Ok((command, span)) => {
+                Intake::Deliver(Box::new(Delivery { input: Input::Command(command), delivered, span }))
+            }
+            Err(Refusal::Seal(error)) if error.may_become_good() && delivered < max_looks() => {
+                Intake::GiveBack { delay: KEY_LOOK, reason: error.to_string() }
+            }
+            Err(Refusal::Seal(error)) => Intake::Drop(error.to_string()),
+            Err(Refusal::Forbidden(reason)) => Intake::Drop(reason.to_owned()),
+            Err(Refusal::Prepare(error)) => {
+                Intake::GiveBack { delay: Duration::from_secs(1), reason: error.to_string() }
+            }
+        }
+    }
+
+    fn method_of(&self, kebab: &str) -> Option<String> {
+        let methods =
+            self.schema.methods().filter(|method| method.domain == self.domain && method.kind == Kind::Command);
+        methods.filter(|method| method.kebab == kebab).map(|method| method.name.clone()).next()
+    }
+
+    /// Verifies a sealed command, and does its slow step.
+    pub(crate) async fn command(
+        &self,
+        method: &str,
+        sealed: &Seal,
+        key: &str,
+        body: Bytes,
+        span: Span,
+    ) -> Result<(Command, Span), Refusal> {
+        let verified = self.verifier.verify(sealed, method, &body).map_err(Refusal::Seal)?;
+        let access = self.schema.method(method).map_or(Access::Internal, |method| method.access);
+        if access != Access::Internal && verified.principal.caller != GATEWAY {
+            return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
+        }
+        let id = verified.command_id.ok_or(Refusal::Forbidden("its seal names no command"))?;
+        let Ok(target) = (if key.is_empty() { Ok(id) } else { key.parse() }) else {
+            return Err(Refusal::Forbidden("its key is no id"));
+        };
+        let refused = self.refused(&verified).await.map_err(Refusal::Prepare)?;
+        let mut command = Command {
+            method: method.to_owned(),
+            id,
+            target,
+            caller: caller(&verified.principal),
+            request_hash: verified.request_hash,
+            body,
+            not_after: verified.not_after,
+            anonymous: verified.anonymous,
+            refused,
+            prepared: None,
+        };
+        if command.refused.is_none() {
+            command.prepared = self.ledger.prepare(&command).await.map_err(Refusal::Prepare)?;
+        }
+        Ok((command, span))
+    }
+
+    /// A session is judged as of the moment at which the gateway accepted the command, however late it comes.
+    async fn refused(&self, verified: &Verified) -> Result<Option<Rejection>> {
+        if !self.has_sessions || verified.principal.session.is_none() {
+            return Ok(None);
+        }
+        let reader = self.ledger.reader(caller(&verified.principal)).await?;
+        match check_session(&reader, verified.accepted_at).await {
+            Ok(()) => Ok(None),
+            Err(Error::Rejected(rejection)) => Ok(Some(rejection)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who asks a query. Its session is judged now.
+    pub(crate) async fn query(&self, method: &str, sealed: &str, body: &[u8]) -> Result<Caller, Refusal> {
+        let sealed = seal::from_text(sealed).map_err(Refusal::Seal)?;
+        let verified = self.verifier.verify(&sealed, method, body).map_err(Refusal::Seal)?;
+        let access = self.schema.method(method).map_or(Access::Internal, |method| method.access);
+        if access != Access::Internal && verified.principal.caller != GATEWAY {
+            return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
+        }
+        if process_now() > verified.not_after {
+            return Err(Refusal::Forbidden("the seal has expired"));
+        }
+        let caller = caller(&verified.principal);
+        if self.has_sessions && caller.session.is_some() {
+            let reader = self.ledger.reader(caller.clone()).await.map_err(Refusal::Prepare)?;
+            check_session(&reader, reader.now()).await.map_err(Refusal::Prepare)?;
+        }
+        Ok(caller)
+    }
+}
+
+pub(crate) async fn check_session(reader: &Reader, as_of: Micros) -> Result<()> {
+    let Some(session) = reader.caller().session else { return Ok(()) };
+    match identity::session::judge(reader.db(), session, as_of).await? {
+        None => Ok(()),
+        Some(Refused::Ended(_)) => {
+            Err(Rejection::new(Code::Unauthenticated, "SESSION_ENDED", "the session has ended; log in again").into())
+        }
+        Some(Refused::Expired) => {
+            Err(Rejection::new(Code::Unauthenticated, "SESSION_EXPIRED", "the session has expired; log in again")
+                .into())
+        }
+    }
+}
+
+fn caller(principal: &Principal) -> Caller {
+    Caller { name: principal.name(), user: principal.user, session: principal.session, roles: principal.roles.clone() }
+}
+
+fn max_looks() -> u32 {
+    u32::try_from(KEY_WAIT.as_secs() / KEY_LOOK.as_secs()).unwrap_or(u32::MAX)
+}

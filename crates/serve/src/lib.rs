@@ -1,0 +1,28 @@
+//! What every role needs to run, whatever it does.
+//!
+//! - [`Service`]: what a service is; [`run`]: serving it until told to stop.
+//! - [`telemetry`]: logs and traces, set up once for the process.
+//! - [`transport`]: servers and channels with every limit set on purpose, and TLS.
+//! - [`raw`]: a gRPC codec that passes bytes through.
+
+pub mod raw;
+pub mod telemetry;
+pub mod transport;
+
+mod effects;
+mod heal;
+mod intake;
+mod opened;
+mod owner;
+mod owners;
+mod run;
+mod service;
+mod status;
+mod watch;
+
+pub use owners::{OwnerError, Owners};
+pub use intake::GATEWAY;
+pub use run::{Config, RunError, Signals, run};
+pub use opened::Opened;
+pub use service::Service;
+pub use watch::Watch;

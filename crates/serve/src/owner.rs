@@ -1,0 +1,184 @@
+//! What a service answers over gRPC: sealed commands, receipts, its log, and its queries. Whatever is not sealed for it is refused.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use event::{Key, Record};
+use event::headers;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use http::{Request, Response};
+use ledger::{Caller, Delivery, Input, Outcome};
+use messaging::{Committed, Lanes};
+use prost::Message;
+use proto::command::v1::{DeliverRequest, GetReceiptRequest, GetReceiptResponse, Seal, deliver_response, get_receipt_response};
+use proto::eventlog::v1::{ReadRequest, ReadResponse};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::Grpc;
+use tonic::{Code, Status};
+use tracing::{Instrument as _, Span};
+
+use crate::intake::{GATEWAY, Judge};
+use crate::raw::Raw;
+use crate::service::{QueryFn, StreamFn};
+use crate::status;
+use crate::watch::Watch;
+
+const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
+const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
+const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
+/// What one call may carry. Larger than any request that the gateway lets through, with its seal.
+const REQUEST_MAX: usize = 1 << 20;
+/// Events and ranges of one [`READ`] at most.
+const READ_MAX: usize = 1000;
+
+/// The answering side of one service.
+pub(crate) struct Owner {
+    pub(crate) judge: Judge,
+    pub(crate) lanes: Lanes,
+    pub(crate) committed: Committed,
+    pub(crate) queries: HashMap<String, QueryFn>,
+    pub(crate) streams: HashMap<String, StreamFn>,
+    pub(crate) stop: CancellationToken,
+}
+
+type Items = BoxStream<'static, Result<Bytes, Status>>;
+
+impl Owner {
+    async fn unary(&self, method: &str, seal: &str, body: Bytes) -> Result<Bytes, Status> {
+        match method {
+            DELIVER => self.deliver(body).await,
+            GET_RECEIPT => self.receipt(seal, body).await,
+            READ => self.read(seal, body).await,
+            _ => {
+                let query = self.queries.get(method).ok_or_else(status::unimplemented)?;
+                let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
+                let reader = self.judge.ledger.reader(caller).await.map_err(status::of)?;
+                query(reader, body).await.map_err(status::of)
+            }
+        }
+    }
+
+    async fn deliver(&self, body: Bytes) -> Result<Bytes, Status> {
+        let request: DeliverRequest = decode(body)?;
+        let sealed: Seal = decode(request.seal)?;
+        let judged = self.judge.command(&request.method, &sealed, &request.key, request.body, Span::current()).await;
+        let (command, span) = judged.map_err(status::of_refusal)?;
+        let (method, id) = (command.method.clone(), command.id);
+        match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
+            Outcome::Ended(ended) => Ok(messaging::response(&method, id, &ended).encode_to_vec().into()),
+            Outcome::GivenBack { delay, .. } => Err(status::later("NOT_NOW", "the command cannot be carried out now; try again", delay)),
+            other => {
+                tracing::error!(?other, "a command came to what only events come to");
+                Err(status::unavailable())
+            }
+        }
+    }
+
+    /// A receipt is for whoever sent the command. Anonymous ones have none.
+    async fn receipt(&self, seal: &str, body: Bytes) -> Result<Bytes, Status> {
+        let caller = self.judge.query(GET_RECEIPT, seal, &body).await.map_err(status::of_refusal)?;
+        let request: GetReceiptRequest = decode(body)?;
+        let none = || Status::not_found("no such receipt");
+        let id = request.command_id.parse().map_err(|_| none())?;
+        let (principal, ended) = self.judge.ledger.receipt(id).await.map_err(status::of)?.ok_or_else(none)?;
+        if principal != caller.name {
+            return Err(Status::permission_denied("the command is someone else's"));
+        }
+        let response = messaging::response(&request.method, id, &ended);
+        let outcome = response.outcome.map(|outcome| match outcome {
+            deliver_response::Outcome::Response(response) => get_receipt_response::Outcome::Response(response),
+            deliver_response::Outcome::Error(error) => get_receipt_response::Outcome::Error(error),
+        });
+        Ok(GetReceiptResponse { receipt: response.receipt, outcome }.encode_to_vec().into())
+    }
+
+    /// The log is for services: no user's seal opens it.
+    async fn read(&self, seal: &str, body: Bytes) -> Result<Bytes, Status> {
+        let caller = self.judge.query(READ, seal, &body).await.map_err(status::of_refusal)?;
+        if caller.user.is_some() || caller.name == format!("service/{GATEWAY}") {
+            return Err(Status::permission_denied("the log is for services"));
+        }
+        let request: ReadRequest = decode(body)?;
+        if request.ranges.len() > READ_MAX {
+            return Err(Status::invalid_argument("too many ranges"));
+        }
+        let range = |range: &proto::eventlog::v1::read_request::Range| range.key.parse::<Key>().map(|key| (key, range.after_revision));
+        let ranges: Result<Vec<_>, _> = request.ranges.iter().map(range).collect();
+        let ranges = ranges.map_err(|_| Status::invalid_argument("a key cannot be read"))?;
+        let limit = usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
+        let mut records: Vec<Record> = self.judge.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
+        let truncated = records.len() > limit;
+        records.truncate(limit);
+        let events = records.into_iter().map(Into::into).collect();
+        Ok(ReadResponse { events, truncated }.encode_to_vec().into())
+    }
+
+    async fn stream(&self, method: &str, seal: &str, body: Bytes) -> Result<Items, Status> {
+        let stream = self.streams.get(method).ok_or_else(status::unimplemented)?;
+        let caller: Caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
+        let (ledger, bell, stop) = (self.judge.ledger.clone(), self.committed.keys(), self.stop.clone());
+        let watch = Watch { ledger, caller, bell, stop, has_sessions: self.judge.has_sessions };
+        let items = stream(watch, body).await.map_err(status::of)?;
+        Ok(items.map(|item| item.map_err(status::of)).boxed())
+    }
+}
+
+fn decode<M: Message + Default>(body: Bytes) -> Result<M, Status> {
+    M::decode(body).map_err(|_| Status::invalid_argument("the message cannot be decoded"))
+}
+
+/// An [`Owner`] as a tower service over HTTP.
+#[derive(Clone)]
+pub(crate) struct Calls(pub(crate) Arc<Owner>);
+
+impl tower::Service<Request<Body>> for Calls {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let owner = Arc::clone(&self.0);
+        Box::pin(async move { Ok(answer(owner, request).await) })
+    }
+}
+
+async fn answer(owner: Arc<Owner>, request: Request<Body>) -> Response<Body> {
+    let method = request.uri().path().trim_start_matches('/').to_owned();
+    let known = owner.judge.schema.method(&method).is_some();
+    let span = trace::span::rpc_server(if known { &method } else { "_OTHER" });
+    let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_MAX);
+    if owner.streams.contains_key(&method) {
+        grpc.server_streaming(tower::service_fn(move |call| stream_call(Arc::clone(&owner), method.clone(), span.clone(), call)), request).await
+    } else {
+        grpc.unary(tower::service_fn(move |call| unary_call(Arc::clone(&owner), method.clone(), span.clone(), call)), request).await
+    }
+}
+
+async fn unary_call(owner: Arc<Owner>, method: String, span: Span, call: tonic::Request<Bytes>) -> Result<tonic::Response<Bytes>, Status> {
+    let seal = begin(&span, &call);
+    let answer = owner.unary(&method, &seal, call.into_inner()).instrument(span.clone()).await;
+    trace::span::record_server(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+    answer.map(tonic::Response::new)
+}
+
+async fn stream_call(owner: Arc<Owner>, method: String, span: Span, call: tonic::Request<Bytes>) -> Result<tonic::Response<Items>, Status> {
+    let seal = begin(&span, &call);
+    let answer = owner.stream(&method, &seal, call.into_inner()).instrument(span.clone()).await;
+    trace::span::record_server(&span, answer.as_ref().map_or_else(|status| status.code(), |_| Code::Ok));
+    answer.map(tonic::Response::new)
+}
+
+/// Goes on in the caller's trace, and takes the seal out of the metadata.
+fn begin(span: &Span, call: &tonic::Request<Bytes>) -> String {
+    trace::follow(span, &trace::extract(call.metadata()));
+    call.metadata().get(headers::SEAL).and_then(|seal| seal.to_str().ok()).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,22 @@
+//! What tests stand on: the real broker, real databases, and waiting for conditions instead of sleeping.
+//!
+//! A test that misses something panics with a sentence that says what to do. `make test` brings everything.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test kit reports by panicking")]
+
+mod client;
+mod eventually;
+mod ledger;
+mod nats;
+mod postgres;
+
+pub use client::{Client, Done, Refusal};
+pub use eventually::{eventually, eventually_some, within};
+pub use ledger::TestLedger;
+pub use nats::NatsServer;
+pub use postgres::Postgres;
+pub use tempfile::TempDir;
+
+/// A folder of the test's own, such as for SQLite files; gone with the value.
+pub fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("millrace-test-").tempdir().expect("the temporary folder must be writable")
+}

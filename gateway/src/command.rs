@@ -1,0 +1,174 @@
+//! Commands: sealed, stored, and answered with their outcome, or with a receipt that says ACCEPTED.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::{Access, Delivery, Id, Method, subject};
+use identity::seal;
+use messaging::queue::{self, QueueError, Reply};
+use prost_reflect::DynamicMessage;
+use proto::Message as _;
+use proto::command::v1::{DeliverRequest, DeliverResponse};
+use tokio::time::Instant;
+
+use crate::edge::{Call, Gateway};
+use crate::error::Refusal;
+use crate::locate::Found;
+use crate::owner::{Onward, Owner};
+use crate::seals::Stated;
+use crate::{answer, ids, validate};
+
+/// Attempts to store a command whose copy was queued, and gone when we looked.
+const STORE_ATTEMPTS: usize = 3;
+
+/// What is left of the deadline when ACCEPTED is answered, so that it is answered.
+const ACCEPT_MARGIN: Duration = Duration::from_millis(20);
+
+/// What an unreachable queue's command is told apart by.
+enum Stored {
+    /// It is in the queue.
+    New,
+    /// An equal one, sent before, is.
+    Before,
+}
+
+/// A command that is ready to go.
+struct Sealed {
+    /// As receipts have it.
+    name: String,
+    command: queue::Command,
+    /// The encoded seal.
+    seal: Bytes,
+}
+
+impl Gateway {
+    /// Carries a command to its owner, one way or another.
+    pub(crate) async fn command(
+        &self,
+        call: &Call,
+        owner: &Owner,
+        request: &DynamicMessage,
+        body: Bytes,
+    ) -> Result<Bytes, Refusal> {
+        let sealed = self.seal(call, request, body)?;
+        match call.route.method.delivery {
+            Delivery::Direct => answer::ended(&sealed.name, deliver(call, owner, &sealed).await?),
+            Delivery::Durable => self.enqueue(call, owner, &sealed).await,
+        }
+    }
+
+    fn seal(&self, call: &Call, request: &DynamicMessage, body: Bytes) -> Result<Sealed, Refusal> {
+        let method = &call.route.method;
+        let anonymous = method.access == Access::Anonymous;
+        let key = key_in(method, request)?;
+        let id = match &call.idempotency_key {
+            Some(key) if !anonymous => ids::command_id(&call.principal.name(), &method.name, key),
+            _ => Id::timed((self.now)().unix_ms(), (self.chance)()),
+        };
+        let stated = Stated { principal: &call.principal, method: &method.name, id, anonymous, body: &body };
+        let seal = self.seals.command(&method.domain, &stated)?;
+        let command = queue::Command {
+            method: method.name.clone(),
+            id,
+            seal: seal::to_text(&seal),
+            key,
+            consistency_token: call.consistency_token.clone(),
+            body,
+        };
+        Ok(Sealed { name: subject::command_name(&method.name, id), command, seal: seal.encode_to_vec().into() })
+    }
+
+    /// Stores the command and waits a moment for its outcome. While the broker is away, the owner is called instead: under the same id, so
+    /// that it has one effect even if the broker stored it after all.
+    async fn enqueue(&self, call: &Call, owner: &Owner, sealed: &Sealed) -> Result<Bytes, Refusal> {
+        let until = (call.deadline.at() - ACCEPT_MARGIN).min(Instant::now() + self.limits.answer_wait);
+        let mut reply = self.queue.expect_reply();
+        match self.store(&sealed.command, &reply).await {
+            Ok(Stored::New) => match tokio::time::timeout_at(until, reply.outcome()).await {
+                Ok(outcome) => answer::ended(&sealed.name, outcome),
+                Err(_) => Ok(answer::accepted(&sealed.name)),
+            },
+            Ok(Stored::Before) => self.join(call, sealed, until).await,
+            Err(Refusal::Unavailable) => {
+                let outcome = tokio::select! { biased;
+                    // The broker may have stored it, and only its acknowledgement is missing.
+                    outcome = reply.outcome() => outcome,
+                    outcome = deliver(call, owner, sealed) => outcome?,
+                };
+                answer::ended(&sealed.name, outcome)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Fails with UNAVAILABLE if the broker cannot be reached.
+    async fn store(&self, command: &queue::Command, reply: &Reply) -> Result<Stored, Refusal> {
+        for _ in 0..STORE_ATTEMPTS {
+            match self.queue.publish(command.clone(), reply).await {
+                Ok(()) => return Ok(Stored::New),
+                Err(QueueError::Full) => return Err(Refusal::QueueFull),
+                Err(QueueError::TooLarge) => {
+                    return Err(Refusal::MessageTooLarge { limit: self.limits.message_len_max });
+                }
+                Err(QueueError::Unreachable) => return Err(Refusal::Unavailable),
+                Err(QueueError::Copy) => {}
+            }
+            // The copy may be done, and gone, by now; then ours goes in, and the owner answers it from its receipt.
+            let copy = self.queue.find(&command.method, command.id).await.map_err(|_| Refusal::Unavailable)?;
+            if let Some(copy) = copy {
+                return self.compare(command, &copy);
+            }
+        }
+        Err(Refusal::Unavailable)
+    }
+
+    fn compare(&self, command: &queue::Command, copy: &queue::Queued) -> Result<Stored, Refusal> {
+        let owner = subject::domain_of(&command.method);
+        let stated = self.seals.read(owner, &copy.seal, &command.method, &copy.body);
+        match stated {
+            Some(stated) if stated.request_hash == seal::request_hash(&command.body) => Ok(Stored::Before),
+            Some(_) => Err(Refusal::IdempotencyKeyReused),
+            // Nobody's command: its owner will throw it away. Ours goes past it.
+            None => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// Waits for the outcome of a copy, whose reply goes to whoever sent it.
+    async fn join(&self, call: &Call, sealed: &Sealed, until: Instant) -> Result<Bytes, Refusal> {
+        let ended = self.wait_for(&call.route, sealed.command.id, &call.principal);
+        match tokio::time::timeout_at(until, ended).await {
+            Ok(Ok(Found::Ended(outcome))) => answer::ended(&sealed.name, *outcome),
+            // It was queued a moment ago: whatever cannot be learnt now, it is accepted.
+            _ => Ok(answer::accepted(&sealed.name)),
+        }
+    }
+}
+
+async fn deliver(call: &Call, owner: &Owner, sealed: &Sealed) -> Result<DeliverResponse, Refusal> {
+    let command = &sealed.command;
+    let request = DeliverRequest {
+        method: command.method.clone(),
+        seal: sealed.seal.clone(),
+        key: command.key.map(|key| key.to_string()).unwrap_or_default(),
+        body: command.body.clone(),
+    };
+    let onward = Onward {
+        seal: String::new(),
+        consistency_token: command.consistency_token.clone(),
+        within: Some(call.deadline.left()),
+    };
+    owner.deliver(onward, &request).await.map_err(|status| match Refusal::from_owner(status) {
+        Refusal::Unavailable => Refusal::CommandUnavailable,
+        refusal => refusal,
+    })
+}
+
+/// The aggregate that the command is about; none, if it is its own.
+fn key_in(method: &Method, request: &DynamicMessage) -> Result<Option<Id>, Refusal> {
+    let key = method.key_in(request);
+    if key.is_empty() {
+        return Ok(None);
+    }
+    let not_an_id = |_| validate::violation(method.key.clone(), "must be an id".to_owned());
+    key.parse().map(Some).map_err(|error| Refusal::InvalidFields(vec![not_an_id(error)]))
+}

@@ -1,0 +1,60 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serve::transport::Tls;
+
+use crate::limit::Rate;
+
+/// What a gateway is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What subjects and streams begin with.
+    pub namespace: String,
+    /// Where each domain's service is, such as `http://order:50051`. The methods of a domain without an endpoint do not exist.
+    pub endpoints: BTreeMap<String, String>,
+    /// Files with more encoded descriptor sets, so that the gateway need not be as new as its services.
+    pub descriptors: Vec<PathBuf>,
+    /// Where pages may call from over gRPC-Web, such as `https://shop.example`. Empty: from anywhere. Never with the browser's credentials.
+    pub allowed_origins: Vec<String>,
+    /// What clients connect with. None: without TLS.
+    pub tls: Option<Tls>,
+    /// What the services are called with.
+    pub onward_tls: Option<Tls>,
+    pub limits: Limits,
+}
+
+/// Everything that is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of an encoded request.
+    pub message_len_max: usize,
+    /// For calls without a deadline of their own; streams last as long as their session.
+    pub deadline_default: Duration,
+    /// Longer deadlines are cut to this.
+    pub deadline_max: Duration,
+    /// How long a durable command's outcome is waited for before the answer is ACCEPTED.
+    pub answer_wait: Duration,
+    /// Per address; of IPv6 per network of 64 bits.
+    pub per_address: Rate,
+    pub per_principal: Rate,
+    /// How far back ended sessions are known. No shorter than an access token lives.
+    pub session_memory: Duration,
+    /// How long calls may go on after the gateway was told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_len_max: 256 * 1024,
+            deadline_default: Duration::from_secs(15),
+            deadline_max: Duration::from_mins(1),
+            answer_wait: Duration::from_secs(2),
+            per_address: Rate { per_second: 2000, burst: 4000 },
+            per_principal: Rate { per_second: 500, burst: 1000 },
+            session_memory: Duration::from_hours(6),
+            drain: Duration::from_secs(20),
+        }
+    }
+}

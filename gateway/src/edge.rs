@@ -1,0 +1,234 @@
+//! One call, from its first byte to its last: limit by address, authenticate, limit by principal, validate, and then to the owner.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::{Id, Kind, Micros};
+use futures::Stream;
+use http::HeaderMap;
+use identity::{Claims, Principal};
+use serve::raw::Raw;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::server::Grpc;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
+
+use crate::authenticate::Authenticator;
+use crate::config::Limits;
+use crate::deadline::Deadline;
+use crate::error::Refusal;
+use crate::limit::{Buckets, network};
+use crate::routes::{Route, Routes};
+use crate::seals::{Now, Seals};
+use crate::validate::Rules;
+use crate::{Chance, ids};
+use messaging::queue::Queue;
+
+/// A token of 32 entries is shorter.
+const CONSISTENCY_TOKEN_LEN_MAX: usize = 4096;
+
+/// No access token lives that long, and a stream ends with its token.
+const STREAM_MAX: Duration = Duration::from_hours(24);
+
+/// All that answering a call needs.
+pub(crate) struct Gateway {
+    pub(crate) limits: Limits,
+    pub(crate) routes: Routes,
+    pub(crate) rules: Rules,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) addresses: Buckets<IpAddr>,
+    pub(crate) principals: Buckets<Id>,
+    pub(crate) seals: Seals,
+    pub(crate) queue: Queue,
+    pub(crate) now: Now,
+    pub(crate) chance: Chance,
+    /// Cancelled when the gateway was told to stop.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// A call that was admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) route: Arc<Route>,
+    pub(crate) principal: Principal,
+    /// None: anybody may call this.
+    pub(crate) claims: Option<Arc<Claims>>,
+    pub(crate) deadline: Deadline,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) consistency_token: Option<String>,
+}
+
+pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+/// The gateway as tonic's router takes it.
+#[derive(Clone)]
+pub(crate) struct Edge(pub(crate) Arc<Gateway>);
+
+impl tower::Service<http::Request<Body>> for Edge {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let gateway = Arc::clone(&self.0);
+        Box::pin(async move { Ok(gateway.serve(request).await) })
+    }
+}
+
+impl Gateway {
+    async fn serve(self: Arc<Self>, request: http::Request<Body>) -> http::Response<Body> {
+        let route = self.routes.find(request.uri().path()).cloned();
+        let span = trace::span::rpc_server(route.as_ref().map_or("_OTHER", |route| &route.method.name));
+        trace::follow(&span, &trace::extract(&MetadataMap::from_headers(request.headers().clone())));
+        let peer = peer(&request);
+        if let Some(peer) = peer {
+            span.record("network.peer.address", tracing::field::display(peer.ip()));
+            span.record("network.peer.port", peer.port());
+        }
+        let response = self.exchange(route, peer, request).instrument(span.clone()).await;
+        // A unary answer that is no error has its OK in the trailers.
+        let status = Status::from_header_map(response.headers());
+        trace::span::record_server(&span, status.map_or(Code::Ok, |status| status.code()));
+        response
+    }
+
+    async fn exchange(
+        self: Arc<Self>,
+        route: Option<Arc<Route>>,
+        peer: Option<SocketAddr>,
+        request: http::Request<Body>,
+    ) -> http::Response<Body> {
+        let lasts = route.as_ref().is_some_and(|route| route.method.kind == Kind::Stream);
+        let max = if lasts { STREAM_MAX } else { self.limits.deadline_max };
+        let deadline = Deadline::read(request.headers(), self.limits.deadline_default, max);
+        let answer = async {
+            match self.admit(route, peer, request.headers(), deadline).await {
+                Ok(call) => Arc::clone(&self).answer(call, request).await,
+                Err(refusal) => Status::from(refusal).into_http(),
+            }
+        };
+        let answer = tokio::time::timeout_at(deadline.at(), answer).await;
+        answer.unwrap_or_else(|_| Status::from(Refusal::DeadlineExceeded).into_http())
+    }
+
+    /// Everything that can be judged before the body is read.
+    async fn admit(
+        &self,
+        route: Option<Arc<Route>>,
+        peer: Option<SocketAddr>,
+        headers: &HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Call, Refusal> {
+        let now = (self.now)();
+        if let Some(peer) = peer {
+            limit(&self.addresses, network(peer.ip()), now)?;
+        }
+        let route = route.ok_or(Refusal::UnknownMethod)?;
+        let claims = self.authenticator.caller(route.method.access, headers, now).await?;
+        if let Some(claims) = &claims {
+            limit(&self.principals, claims.user, now)?;
+        }
+        Ok(Call {
+            principal: self.principal(claims.as_deref()),
+            idempotency_key: headers
+                .get("idempotency-key")
+                .map(|key| ids::idempotency_key(key.as_bytes()))
+                .transpose()?,
+            consistency_token: consistency_token(headers)?,
+            route,
+            claims,
+            deadline,
+        })
+    }
+
+    fn principal(&self, claims: Option<&Claims>) -> Principal {
+        let gateway = self.seals.service();
+        match claims {
+            Some(claims) => {
+                let (user, session) = (Some(claims.user), Some(claims.session));
+                Principal { user, session, roles: claims.roles.clone(), ..gateway }
+            }
+            None => gateway,
+        }
+    }
+
+    async fn answer(self: Arc<Self>, call: Call, request: http::Request<Body>) -> http::Response<Body> {
+        let limit = self.limits.message_len_max;
+        let mut grpc = Grpc::new(Raw).max_decoding_message_size(limit);
+        let was_read = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&was_read);
+        let response = if call.route.method.kind == Kind::Stream {
+            let watch = tower::service_fn(move |request: Request<Bytes>| {
+                note.store(true, Ordering::Relaxed);
+                let (gateway, call) = (Arc::clone(&self), call.clone());
+                async move { Ok(Response::new(gateway.watch(&call, request.into_inner()).await?)) }
+            });
+            grpc.server_streaming(watch, request).await
+        } else {
+            let once = tower::service_fn(move |request: Request<Bytes>| {
+                note.store(true, Ordering::Relaxed);
+                let (gateway, call) = (Arc::clone(&self), call.clone());
+                async move { Ok(Response::new(gateway.once(&call, request.into_inner()).await?)) }
+            });
+            grpc.unary(once, request).await
+        };
+        if was_read.load(Ordering::Relaxed) { response } else { Status::from(unreadable(&response, limit)).into_http() }
+    }
+
+    async fn once(&self, call: &Call, body: Bytes) -> Result<Bytes, Refusal> {
+        let method = &call.route.method;
+        let request = self.rules.check(&method.input, body.clone())?;
+        match (&call.route.owner, method.kind) {
+            (None, _) => self.own(call, body).await,
+            (Some(owner), Kind::Command) => self.command(call, owner, &request, body).await,
+            (Some(owner), _) => self.query(call, owner, body).await,
+        }
+    }
+
+    async fn watch(self: &Arc<Self>, call: &Call, body: Bytes) -> Result<ByteStream, Refusal> {
+        self.rules.check(&call.route.method.input, body.clone())?;
+        let owner = call.route.owner.as_ref().ok_or(Refusal::UnknownMethod)?;
+        self.stream(call, owner, body).await
+    }
+}
+
+fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros) -> Result<(), Refusal> {
+    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { retry_after })
+}
+
+fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
+    if text.len() > CONSISTENCY_TOKEN_LEN_MAX {
+        return Err(Refusal::InvalidConsistencyToken);
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Why tonic did not get as far as our code. Its own words and codes are not those that we promise.
+fn unreadable(response: &http::Response<Body>, limit: usize) -> Refusal {
+    match Status::from_header_map(response.headers()).map(|status| status.code()) {
+        Some(Code::OutOfRange) => Refusal::MessageTooLarge { limit },
+        Some(Code::Unimplemented) => Refusal::CompressedMessage,
+        _ => Refusal::MalformedMessage,
+    }
+}
+
+fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let over_tls = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr();
+    extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr).or_else(over_tls)
+}

@@ -1,0 +1,152 @@
+//! The edge. It reads the descriptor set when it starts, and needs no code per service: each call is limited, authenticated, validated and
+//! sealed; a query goes to its owner, a command into its owner's queue, and to the owner directly while the broker is away.
+//!
+//! `limit by address → authenticate → limit by principal → validate → seal → (command) publish and await the outcome | (query) ask the owner`
+//!
+//! - [`run`], [`Config`], [`Deps`]: the gateway from outside.
+//! - `edge`: that path. `command`, `query` and `outcomes` are its three ends; `locate` finds a command again.
+//! - `routes`: which methods there are. What is not there does not exist, with the same words for an INTERNAL method and an invented one.
+//! - `authenticate`, `limit`, `validate`, `seals`, `ids`, `deadline`: the steps.
+//! - `owner`: the calls onward. `answer` and `error`: all that a client is told.
+//!
+//! It keeps no disk, and nothing in memory that another gateway, or the same one after a restart, could not do without.
+
+mod answer;
+mod authenticate;
+mod command;
+mod config;
+mod deadline;
+mod edge;
+mod error;
+mod ids;
+mod limit;
+mod locate;
+mod outcomes;
+mod owner;
+mod query;
+mod reflection;
+mod routes;
+mod seals;
+mod server;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::Schema;
+use identity::Sealer;
+use messaging::queue::{Queue, Replies};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_web::GrpcWebLayer;
+
+use authenticate::{Authenticator, EndedSessions, KeySource};
+pub use config::{Config, Limits};
+use edge::{Edge, Gateway};
+pub use error::Error;
+use limit::Buckets;
+pub use limit::Rate;
+use owner::Owner;
+use routes::Routes;
+pub use seals::Now;
+use seals::Seals;
+use validate::Rules;
+
+/// Ten random bytes, from outside.
+pub type Chance = Arc<dyn Fn() -> [u8; 10] + Send + Sync>;
+
+/// What a gateway works with.
+pub struct Deps {
+    /// Has a key for each domain that is called.
+    pub sealer: Sealer,
+    pub queue: Queue,
+    pub replies: Replies,
+    pub now: Now,
+    pub chance: Chance,
+}
+
+/// Serves until `stop`, then says NOT_SERVING, takes no more connections, and lets calls end for as long as the limits allow.
+pub async fn run(
+    config: Config,
+    deps: Deps,
+    incoming: TcpIncoming,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let schema = read_schema(&config)?;
+    let replies = deps.replies;
+    let feed_since =
+        event::Micros((deps.now)().0 - i64::try_from(config.limits.session_memory.as_micros()).unwrap_or(0));
+    let feed = deps.queue.feed(authenticate::DOMAIN, &authenticate::AGGREGATES, feed_since);
+    let parts = Parts { sealer: deps.sealer, queue: deps.queue, now: deps.now, chance: deps.chance };
+    let gateway = Arc::new(parts.gateway(&config, &schema)?);
+    let descriptors = reflection::public_descriptors(&schema, &gateway.routes)?;
+    let (routes, health) = server::routes(Edge(Arc::clone(&gateway)), &descriptors, gateway.routes.services()).await?;
+    let stopping = gateway.stopping.clone();
+    let server = serve::transport::server(&serve::transport::Limits::EDGE, config.tls.as_ref())?
+        .layer(server::cors(&config.allowed_origins)?)
+        .layer(GrpcWebLayer::new())
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
+    let drain = async {
+        stop.await;
+        health.set(ServingStatus::NotServing).await;
+        stopping.cancel();
+        tokio::time::sleep(config.limits.drain).await;
+    };
+    let background = futures::future::join(
+        gateway.authenticator.load_keys(),
+        feed.follow(|record| gateway.authenticator.note(&record)),
+    );
+    tokio::select! { biased;
+        ended = server => ended.map_err(Error::from),
+        // Calls that are still open are cut; their clients find out by `locate`.
+        () = drain => Ok(()),
+        () = replies.run() => Err(Error::BrokerClosed),
+        _ = background => Ok(()),
+    }
+}
+
+fn read_schema(config: &Config) -> Result<Schema, Error> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|source| Error::Descriptors { path: path.clone(), source })
+    };
+    let files = config.descriptors.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut sets = vec![proto::DESCRIPTORS];
+    sets.extend(files.iter().map(Vec::as_slice));
+    Ok(Schema::decode(&sets)?)
+}
+
+/// What of the dependencies every call needs.
+struct Parts {
+    sealer: Sealer,
+    queue: Queue,
+    now: Now,
+    chance: Chance,
+}
+
+impl Parts {
+    fn gateway(self, config: &Config, schema: &Schema) -> Result<Gateway, Error> {
+        let limits = config.limits;
+        let mut owners = BTreeMap::new();
+        for (domain, endpoint) in &config.endpoints {
+            let channel = serve::transport::channel(endpoint, config.onward_tls.as_ref())?;
+            owners.insert(domain.clone(), Owner::new(domain.clone(), channel));
+        }
+        let seals = Seals::new(self.sealer, Arc::clone(&self.now));
+        let keys = KeySource::new(owners.get(authenticate::DOMAIN).cloned(), seals.clone());
+        Ok(Gateway {
+            limits,
+            routes: Routes::new(schema, &owners),
+            rules: Rules::compile(schema)?,
+            authenticator: Authenticator::new(keys, EndedSessions::new(limits.session_memory)),
+            addresses: Buckets::new(limits.per_address),
+            principals: Buckets::new(limits.per_principal),
+            seals,
+            queue: self.queue,
+            now: self.now,
+            chance: self.chance,
+            stopping: CancellationToken::new(),
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The calls that the gateway makes: to the owner of what a client asks for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use proto::Message;
+use proto::command::v1::{DeliverRequest, DeliverResponse, GetReceiptRequest, GetReceiptResponse};
+use serve::raw::Raw;
+use tonic::client::Grpc;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+use tracing::Instrument as _;
+
+/// How commands reach their owner directly.
+pub const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
+
+/// How their receipts are read.
+pub const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
+
+/// An answer larger than this is not passed on.
+const ANSWER_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// A service, as the gateway calls it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub domain: String,
+    channel: Channel,
+}
+
+/// All that goes with a call's body. Nothing of the client's own metadata does, unless it is named here.
+#[derive(Clone, Debug, Default)]
+pub struct Onward {
+    /// The seal as text; empty where it is in the request.
+    pub seal: String,
+    pub consistency_token: Option<String>,
+    /// None: a stream that lasts.
+    pub within: Option<Duration>,
+}
+
+impl Owner {
+    pub const fn new(domain: String, channel: Channel) -> Self {
+        Self { domain, channel }
+    }
+
+    /// Calls a method, by its full name.
+    pub async fn call(&self, method: &str, onward: Onward, body: Bytes) -> Result<Bytes, Status> {
+        let span = trace::span::rpc_client(method);
+        let call = async {
+            let (mut grpc, path) = self.prepare(method).await?;
+            grpc.unary(request(onward, body)?, path, Raw).await
+        };
+        let result = call.instrument(span.clone()).await;
+        trace::span::record_client(&span, result.as_ref().err().map_or(Code::Ok, Status::code));
+        result.map(tonic::Response::into_inner)
+    }
+
+    /// Calls a method that goes on answering.
+    pub async fn watch(&self, method: &str, onward: Onward, body: Bytes) -> Result<Streaming<Bytes>, Status> {
+        let span = trace::span::rpc_client(method);
+        let call = async {
+            let (mut grpc, path) = self.prepare(method).await?;
+            grpc.server_streaming(request(onward, body)?, path, Raw).await
+        };
+        let result = call.instrument(span.clone()).await;
+        trace::span::record_client(&span, result.as_ref().err().map_or(Code::Ok, Status::code));
+        result.map(tonic::Response::into_inner)
+    }
+
+    /// Delivers a command.
+    pub async fn deliver(&self, onward: Onward, request: &DeliverRequest) -> Result<DeliverResponse, Status> {
+        decode(self.call(DELIVER, onward, request.encode_to_vec().into()).await?)
+    }
+
+    /// Reads a receipt. `onward` carries the seal of exactly this request.
+    pub async fn receipt(&self, onward: Onward, request: &GetReceiptRequest) -> Result<GetReceiptResponse, Status> {
+        decode(self.call(GET_RECEIPT, onward, request.encode_to_vec().into()).await?)
+    }
+
+    async fn prepare(&self, method: &str) -> Result<(Grpc<Channel>, PathAndQuery), Status> {
+        let path = PathAndQuery::try_from(format!("/{method}")).map_err(|_| Status::internal("not a path"))?;
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_LEN_MAX);
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok((grpc, path))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn nowhere(domain: &str) -> Self {
+        let channel = serve::transport::channel("http://127.0.0.1:1", None).unwrap();
+        Self::new(domain.to_owned(), channel)
+    }
+}
+
+fn request(onward: Onward, body: Bytes) -> Result<Request<Bytes>, Status> {
+    let mut request = Request::new(body);
+    if let Some(within) = onward.within {
+        request.set_timeout(within);
+    }
+    let metadata = request.metadata_mut();
+    trace::inject(metadata);
+    insert(metadata, event::headers::SEAL, Some(onward.seal).filter(|seal| !seal.is_empty()))?;
+    insert(metadata, event::headers::CONSISTENCY_TOKEN, onward.consistency_token)?;
+    Ok(request)
+}
+
+fn insert(metadata: &mut MetadataMap, name: &'static str, value: Option<String>) -> Result<(), Status> {
+    if let Some(value) = value {
+        let value = MetadataValue::try_from(value).map_err(|_| Status::internal("not metadata"))?;
+        metadata.insert(name, value);
+    }
+    Ok(())
+}
+
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Status> {
+    M::decode(bytes).map_err(|error| Status::internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_methods_that_it_calls_exist() {
+        let schema = event::Schema::embedded().unwrap();
+        for method in [DELIVER, GET_RECEIPT] {
+            assert!(schema.method(method).is_some(), "{method}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Which method goes where. What is not in here does not exist for a client.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use event::{Access, Method, Schema};
+
+use crate::owner::Owner;
+
+/// The domain whose methods the gateway answers itself.
+pub const OWN_DOMAIN: &str = "command";
+
+/// A method that can be called from outside.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    /// None: the gateway itself.
+    pub owner: Option<Owner>,
+}
+
+/// All methods that can be called from outside.
+#[derive(Debug, Default)]
+pub struct Routes {
+    by_path: HashMap<String, Arc<Route>>,
+    /// By domain and kebab name, as commands' names have them.
+    by_command: HashMap<(String, String), Arc<Route>>,
+}
+
+impl Routes {
+    /// The methods that are not INTERNAL, of the domains that have an owner here.
+    pub fn new(schema: &Schema, owners: &BTreeMap<String, Owner>) -> Self {
+        let mut routes = Self::default();
+        for method in schema.methods().filter(|method| method.access != Access::Internal) {
+            let owner = owners.get(&method.domain).cloned();
+            if owner.is_none() && method.domain != OWN_DOMAIN {
+                tracing::warn!(
+                    method = method.name,
+                    "no endpoint is configured for the method's domain: it cannot be called"
+                );
+                continue;
+            }
+            let command = (method.domain.clone(), method.kebab.clone());
+            let route = Arc::new(Route { method: method.clone(), owner });
+            routes.by_path.insert(format!("/{}", method.name), Arc::clone(&route));
+            routes.by_command.insert(command, route);
+        }
+        routes
+    }
+
+    /// The method that a request's path names.
+    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        self.by_path.get(path)
+    }
+
+    /// The method that a command's name names.
+    pub fn of_command(&self, domain: &str, method: &str) -> Option<&Arc<Route>> {
+        let route = self.by_command.get(&(domain.to_owned(), method.to_owned()))?;
+        (route.method.kind == event::Kind::Command).then_some(route)
+    }
+
+    /// The full names of the services that have a method here.
+    pub fn services(&self) -> BTreeSet<String> {
+        let service = |route: &Arc<Route>| Some(route.method.name.split_once('/')?.0.to_owned());
+        self.by_path.values().filter_map(service).collect()
+    }
+
+    /// Whether a client may know of the method, by its full name.
+    pub fn is_public(&self, method: &str) -> bool {
+        self.by_path.contains_key(&format!("/{method}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(domains: &[&str]) -> (Schema, Routes) {
+        let schema = Schema::embedded().unwrap();
+        let owners = domains.iter().map(|&domain| (domain.to_owned(), Owner::nowhere(domain))).collect();
+        let routes = Routes::new(&schema, &owners);
+        (schema, routes)
+    }
+
+    #[tokio::test]
+    async fn a_method_can_be_called_only_where_the_proto_says_by_whom() {
+        let (schema, routes) = routes(&["registration", "user", "order", "billing", "eventlog", "command"]);
+        let internal: Vec<_> = schema.methods().filter(|method| method.access == Access::Internal).collect();
+        assert!(internal.len() >= 4, "{internal:?}");
+        for method in schema.methods() {
+            let route = routes.find(&format!("/{}", method.name));
+            assert_eq!(route.is_some(), method.access != Access::Internal, "{}", method.name);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_method_without_an_endpoint_does_not_exist() {
+        let (_, routes) = routes(&["order"]);
+        assert!(routes.find("/millrace.order.v1.OrderService/PlaceOrder").is_some());
+        assert!(routes.find("/millrace.user.v1.UserService/GetProfile").is_none());
+        assert!(routes.find("/millrace.command.v1.CommandService/GetCommand").is_some(), "the gateway's own");
+    }
+
+    #[tokio::test]
+    async fn a_commands_name_leads_to_its_method_and_a_querys_to_none() {
+        let (_, routes) = routes(&["order"]);
+        let route = routes.of_command("order", "place-order").unwrap();
+        assert_eq!(route.method.name, "millrace.order.v1.OrderService/PlaceOrder");
+        assert!(routes.of_command("order", "get-order").is_none());
+        assert!(routes.of_command("user", "update-profile").is_none());
+    }
+}

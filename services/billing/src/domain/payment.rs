@@ -1,0 +1,112 @@
+use event::Key;
+use ledger::{Aggregate, At, Effect as _, Rows};
+use proto::billing::v1::{
+    PaymentAuthorized, PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested,
+    PaymentRefunded, PaymentRequested, PaymentVoided,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Money;
+use crate::effects::Authorize;
+use crate::store::payment;
+
+ledger::event_set!(pub(crate) enum Event {
+    PaymentRequested,
+    PaymentAuthorized,
+    PaymentProcessed,
+    PaymentFailed,
+    PaymentVoided,
+    PaymentRefundRequested,
+    PaymentRefunded,
+    PaymentCancelRequested,
+});
+
+/// The payment of an order, under the order's id. It is the fence between charging an order and canceling it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Payment {
+    pub(crate) step: Step,
+    /// None where a cancel came before the order.
+    pub(crate) customer_id: Option<String>,
+    /// None if the provider was never asked.
+    pub(crate) amount: Option<Money>,
+    pub(crate) reason: String,
+    /// The revision with which the provider was asked to reserve the amount: it names the charge.
+    requested: i64,
+}
+
+/// How far a payment is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// Nothing has happened.
+    #[default]
+    New,
+    /// The provider is asked to reserve the amount.
+    Authorizing,
+    /// The same, and the order was canceled meanwhile.
+    AuthorizingInVain,
+    /// The amount is reserved, and the provider is asked to take it.
+    Capturing,
+    /// The amount is reserved and the order was canceled: the provider was asked to take it, or is asked to let it go.
+    Canceling,
+    /// The amount was taken.
+    Captured,
+    /// The provider is asked to give the amount back.
+    Refunding,
+    /// Final: the amount was given back.
+    Refunded,
+    /// Final: nothing was taken, because the order was canceled.
+    Voided,
+    /// Final: nothing was taken, because the order was refused.
+    Failed,
+}
+
+impl Payment {
+    /// The name of the charge at the provider: the reference under which it was reserved.
+    pub(crate) fn charge(&self, key: &Key) -> String {
+        ledger::reference(key, Authorize::KIND, self.requested)
+    }
+}
+
+impl Aggregate for Payment {
+    const KIND: &'static str = "payment";
+    const FOLD: i32 = 1;
+    type Event = Event;
+
+    fn apply(&mut self, event: &Event, at: &At) {
+        match event {
+            Event::PaymentRequested(requested) => {
+                self.customer_id = Some(requested.customer_id.clone());
+                self.amount = requested.amount.clone().map(Money::from);
+                self.requested = at.revision;
+            }
+            Event::PaymentFailed(failed) => {
+                self.customer_id = Some(failed.customer_id.clone());
+                self.reason.clone_from(&failed.reason);
+            }
+            _ => {}
+        }
+        self.step = self.step.after(event);
+    }
+
+    fn project(&self, at: &At, rows: &mut Rows) {
+        rows.put(at.id.to_string(), payment::row(self, at));
+    }
+}
+
+impl Step {
+    const fn after(self, event: &Event) -> Self {
+        match (event, self) {
+            (Event::PaymentRequested(_), _) => Self::Authorizing,
+            (Event::PaymentCancelRequested(_), Self::Authorizing) => Self::AuthorizingInVain,
+            (Event::PaymentCancelRequested(_), _) | (Event::PaymentAuthorized(_), Self::AuthorizingInVain) => {
+                Self::Canceling
+            }
+            (Event::PaymentAuthorized(_), _) => Self::Capturing,
+            (Event::PaymentProcessed(_), _) => Self::Captured,
+            (Event::PaymentFailed(_), _) => Self::Failed,
+            (Event::PaymentVoided(_), _) => Self::Voided,
+            (Event::PaymentRefundRequested(_), _) => Self::Refunding,
+            (Event::PaymentRefunded(_), _) => Self::Refunded,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What billing tells of an order's payment.
+
+use ledger::{Aggregate as _, Error, Result, Subscription, Tx};
+use proto::billing::v1::{
+    PaymentAuthorized, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentVoided,
+    payment_failed,
+};
+
+use crate::domain::{Input, Order, decide};
+
+/// A payment has its order's id, so both are changed under the order's lock.
+pub(crate) fn subscription() -> Subscription {
+    Subscription::new("payments", 1)
+        .acts_on(Order::KIND)
+        .on(authorized)
+        .on(processed)
+        .on(failed)
+        .on(voided)
+        .on(refund_requested)
+        .on(refunded)
+}
+
+async fn authorized(cx: &mut Tx, _: PaymentAuthorized) -> Result<()> {
+    take_in(cx, Input::PaymentAuthorized).await
+}
+
+async fn processed(cx: &mut Tx, _: PaymentProcessed) -> Result<()> {
+    take_in(cx, Input::PaymentProcessed).await
+}
+
+async fn failed(cx: &mut Tx, event: PaymentFailed) -> Result<()> {
+    // A cause of a later version: the key is parked until this code knows what to make of it.
+    let cause = payment_failed::Cause::try_from(event.cause)
+        .map_err(|_| Error::Failed(format!("a payment failed for the unknown cause {}", event.cause)))?;
+    take_in(cx, Input::PaymentFailed { cause, reason: event.reason }).await
+}
+
+async fn voided(cx: &mut Tx, _: PaymentVoided) -> Result<()> {
+    take_in(cx, Input::PaymentVoided).await
+}
+
+async fn refund_requested(cx: &mut Tx, _: PaymentRefundRequested) -> Result<()> {
+    take_in(cx, Input::PaymentRefundRequested).await
+}
+
+async fn refunded(cx: &mut Tx, _: PaymentRefunded) -> Result<()> {
+    take_in(cx, Input::PaymentRefunded).await
+}
+
+async fn take_in(cx: &mut Tx, input: Input) -> Result<()> {
+    let mut order = cx.load::<Order>(cx.event()?.key.id()).await?;
+    let events = decide(&order, input)?;
+    cx.append(&mut order, events).await
+}
