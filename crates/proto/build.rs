@@ -54,7 +54,8 @@ fn implementations(pool: &DescriptorPool) -> Result<String> {
         let options = message.options();
         if options.has_extension(&event) {
             let value = options.get_extension(&event);
-            let aggregate = value.as_message().and_then(|m| m.get_field_by_name("aggregate")?.as_str().map(str::to_owned));
+            let aggregate =
+                value.as_message().and_then(|m| m.get_field_by_name("aggregate")?.as_str().map(str::to_owned));
             let aggregate = aggregate.ok_or_else(|| format!("{} names no aggregate", message.full_name()))?;
             let path = rust_path(&message);
             writeln!(code, "impl crate::Event for {path} {{ const AGGREGATE: &'static str = {aggregate:?}; }}")?;

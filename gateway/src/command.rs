@@ -1,5 +1,6 @@
 //! Commands: sealed, stored, and answered with their outcome, or with a receipt that says ACCEPTED.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use proto::Message as _;
 use proto::command::v1::{DeliverRequest, DeliverResponse};
 use tokio::time::Instant;
 
-use crate::edge::{Call, Gateway};
+use crate::accepted::Entry;
+use crate::call::Call;
+use crate::edge::Gateway;
 use crate::error::Refusal;
 use crate::locate::Found;
 use crate::owner::{Onward, Owner};
@@ -24,11 +27,11 @@ const STORE_ATTEMPTS: usize = 3;
 /// What is left of the deadline when ACCEPTED is answered, so that it is answered.
 const ACCEPT_MARGIN: Duration = Duration::from_millis(20);
 
-/// What an unreachable queue's command is told apart by.
+/// Which copy of a command is in the queue.
 enum Stored {
-    /// It is in the queue.
+    /// The one that was just sent.
     New,
-    /// An equal one, sent before, is.
+    /// An equal one that was sent before.
     Before,
 }
 
@@ -86,7 +89,7 @@ impl Gateway {
         match self.store(&sealed.command, &reply).await {
             Ok(Stored::New) => match tokio::time::timeout_at(until, reply.outcome()).await {
                 Ok(outcome) => answer::ended(&sealed.name, outcome),
-                Err(_) => Ok(answer::accepted(&sealed.name)),
+                Err(_) => Ok(self.accept(call, sealed)),
             },
             Ok(Stored::Before) => self.join(call, sealed, until).await,
             Err(Refusal::Unavailable) => {
@@ -139,8 +142,14 @@ impl Gateway {
         match tokio::time::timeout_at(until, ended).await {
             Ok(Ok(Found::Ended(outcome))) => answer::ended(&sealed.name, *outcome),
             // It was queued a moment ago: whatever cannot be learnt now, it is accepted.
-            _ => Ok(answer::accepted(&sealed.name)),
+            _ => Ok(self.accept(call, sealed)),
         }
+    }
+
+    fn accept(&self, call: &Call, sealed: &Sealed) -> Bytes {
+        let (route, principal) = (Arc::clone(&call.route), call.principal.clone());
+        self.accepted.push(Entry::new(route, principal, sealed.command.clone(), self.limits.look_after));
+        answer::accepted(&sealed.name)
     }
 }
 

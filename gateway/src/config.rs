@@ -35,6 +35,8 @@ pub struct Limits {
     pub deadline_max: Duration,
     /// How long a durable command's outcome is waited for before the answer is ACCEPTED.
     pub answer_wait: Duration,
+    /// How often the commands that were answered ACCEPTED are looked for at first; old ones less often.
+    pub look_after: Duration,
     /// Per address; of IPv6 per network of 64 bits.
     pub per_address: Rate,
     pub per_principal: Rate,
@@ -51,6 +53,7 @@ impl Default for Limits {
             deadline_default: Duration::from_secs(15),
             deadline_max: Duration::from_mins(1),
             answer_wait: Duration::from_secs(2),
+            look_after: Duration::from_secs(5),
             per_address: Rate { per_second: 2000, burst: 4000 },
             per_principal: Rate { per_second: 500, burst: 1000 },
             session_memory: Duration::from_hours(6),

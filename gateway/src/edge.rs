@@ -22,6 +22,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
 
+use crate::accepted::Accepted;
 use crate::authenticate::Authenticator;
 use crate::config::Limits;
 use crate::deadline::Deadline;
@@ -32,9 +33,6 @@ use crate::seals::{Now, Seals};
 use crate::validate::Rules;
 use crate::{Chance, ids};
 use messaging::queue::Queue;
-
-/// A token of 32 entries is shorter.
-const CONSISTENCY_TOKEN_LEN_MAX: usize = 4096;
 
 /// No access token lives that long, and a stream ends with its token.
 const STREAM_MAX: Duration = Duration::from_hours(24);
@@ -51,20 +49,9 @@ pub(crate) struct Gateway {
     pub(crate) queue: Queue,
     pub(crate) now: Now,
     pub(crate) chance: Chance,
+    pub(crate) accepted: Accepted,
     /// Cancelled when the gateway was told to stop.
     pub(crate) stopping: CancellationToken,
-}
-
-/// A call that was admitted.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) route: Arc<Route>,
-    pub(crate) principal: Principal,
-    /// None: anybody may call this.
-    pub(crate) claims: Option<Arc<Claims>>,
-    pub(crate) deadline: Deadline,
-    pub(crate) idempotency_key: Option<String>,
-    pub(crate) consistency_token: Option<String>,
 }
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -124,47 +111,6 @@ impl Gateway {
         answer.unwrap_or_else(|_| Status::from(Refusal::DeadlineExceeded).into_http())
     }
 
-    /// Everything that can be judged before the body is read.
-    async fn admit(
-        &self,
-        route: Option<Arc<Route>>,
-        peer: Option<SocketAddr>,
-        headers: &HeaderMap,
-        deadline: Deadline,
-    ) -> Result<Call, Refusal> {
-        let now = (self.now)();
-        if let Some(peer) = peer {
-            limit(&self.addresses, network(peer.ip()), now)?;
-        }
-        let route = route.ok_or(Refusal::UnknownMethod)?;
-        let claims = self.authenticator.caller(route.method.access, headers, now).await?;
-        if let Some(claims) = &claims {
-            limit(&self.principals, claims.user, now)?;
-        }
-        Ok(Call {
-            principal: self.principal(claims.as_deref()),
-            idempotency_key: headers
-                .get("idempotency-key")
-                .map(|key| ids::idempotency_key(key.as_bytes()))
-                .transpose()?,
-            consistency_token: consistency_token(headers)?,
-            route,
-            claims,
-            deadline,
-        })
-    }
-
-    fn principal(&self, claims: Option<&Claims>) -> Principal {
-        let gateway = self.seals.service();
-        match claims {
-            Some(claims) => {
-                let (user, session) = (Some(claims.user), Some(claims.session));
-                Principal { user, session, roles: claims.roles.clone(), ..gateway }
-            }
-            None => gateway,
-        }
-    }
-
     async fn answer(self: Arc<Self>, call: Call, request: http::Request<Body>) -> http::Response<Body> {
         let limit = self.limits.message_len_max;
         let mut grpc = Grpc::new(Raw).max_decoding_message_size(limit);
@@ -205,19 +151,6 @@ impl Gateway {
     }
 }
 
-fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros) -> Result<(), Refusal> {
-    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { retry_after })
-}
-
-fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
-    if text.len() > CONSISTENCY_TOKEN_LEN_MAX {
-        return Err(Refusal::InvalidConsistencyToken);
-    }
-    Ok(Some(text.to_owned()))
-}
-
 /// Why tonic did not get as far as our code. Its own words and codes are not those that we promise.
 fn unreadable(response: &http::Response<Body>, limit: usize) -> Refusal {
     match Status::from_header_map(response.headers()).map(|status| status.code()) {
@@ -225,10 +158,4 @@ fn unreadable(response: &http::Response<Body>, limit: usize) -> Refusal {
         Some(Code::Unimplemented) => Refusal::CompressedMessage,
         _ => Refusal::MalformedMessage,
     }
-}
-
-fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
-    let extensions = request.extensions();
-    let over_tls = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr();
-    extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr).or_else(over_tls)
 }

@@ -1,6 +1,7 @@
 //! Why the gateway does not start, and what it refuses a client with. A client is told nothing but what stands here.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -165,7 +166,12 @@ impl Refusal {
         if is_ours(&status) {
             return Self::Owner(status);
         }
+        if let Some(source) = status.source() {
+            // Nobody answered. Which code that has depends on the moment at which the connection broke.
+            return if is_timeout(source) { Self::DeadlineExceeded } else { Self::Unavailable };
+        }
         match status.code() {
+            // Tonic's own timer says CANCELLED.
             Code::DeadlineExceeded | Code::Cancelled => Self::DeadlineExceeded,
             Code::Unavailable => Self::Unavailable,
             code => {
@@ -184,6 +190,10 @@ pub fn any<M: proto::Message + Name>(message: &M) -> Any {
 fn with_details(status: proto::rpc::Status) -> Status {
     let details = status.encode_to_vec().into();
     Status::with_details(Code::from(status.code), status.message, details)
+}
+
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<tonic::TimeoutExpired>() || error.source().is_some_and(is_timeout)
 }
 
 fn is_ours(status: &Status) -> bool {
@@ -250,5 +260,12 @@ mod tests {
         assert_eq!((leak.code(), leak.message()), (Code::Internal, "something went wrong here"));
         let down = Status::from(Refusal::from_owner(Status::unavailable("10.0.0.3:50051 refused")));
         assert_eq!((down.code(), down.message()), (Code::Unavailable, "the service cannot be reached; try again"));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_no_error_of_ours() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let status = Status::from(Refusal::from_owner(Status::from_error(broken.into())));
+        assert_eq!(status.code(), Code::Unavailable);
     }
 }

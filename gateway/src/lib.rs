@@ -4,15 +4,18 @@
 //! `limit by address → authenticate → limit by principal → validate → seal → (command) publish and await the outcome | (query) ask the owner`
 //!
 //! - [`run`], [`Config`], [`Deps`]: the gateway from outside.
-//! - `edge`: that path. `command`, `query` and `outcomes` are its three ends; `locate` finds a command again.
+//! - `edge`: that path. `command`, `query` and `outcomes` are its three ends; `locate` finds a command again, and
+//!   `accepted` looks after those that were answered before they ended.
 //! - `routes`: which methods there are. What is not there does not exist, with the same words for an INTERNAL method and an invented one.
 //! - `authenticate`, `limit`, `validate`, `seals`, `ids`, `deadline`: the steps.
 //! - `owner`: the calls onward. `answer` and `error`: all that a client is told.
 //!
 //! It keeps no disk, and nothing in memory that another gateway, or the same one after a restart, could not do without.
 
+mod accepted;
 mod answer;
 mod authenticate;
+mod call;
 mod command;
 mod config;
 mod deadline;
@@ -41,6 +44,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_web::GrpcWebLayer;
 
+use accepted::Accepted;
 use authenticate::{Authenticator, EndedSessions, KeySource};
 pub use config::{Config, Limits};
 use edge::{Edge, Gateway};
@@ -94,10 +98,8 @@ pub async fn run(
         stopping.cancel();
         tokio::time::sleep(config.limits.drain).await;
     };
-    let background = futures::future::join(
-        gateway.authenticator.load_keys(),
-        feed.follow(|record| gateway.authenticator.note(&record)),
-    );
+    let feed = feed.follow(|record| gateway.authenticator.note(&record));
+    let background = futures::future::join3(gateway.authenticator.load_keys(), feed, gateway.look_after_accepted());
     tokio::select! { biased;
         ended = server => ended.map_err(Error::from),
         // Calls that are still open are cut; their clients find out by `locate`.
@@ -147,6 +149,7 @@ impl Parts {
             now: self.now,
             chance: self.chance,
             stopping: CancellationToken::new(),
+            accepted: Accepted::default(),
         })
     }
 }

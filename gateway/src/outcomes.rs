@@ -12,7 +12,8 @@ use proto::command::v1::{
 };
 use tokio::time::Instant;
 
-use crate::edge::{Call, Gateway};
+use crate::call::Call;
+use crate::edge::Gateway;
 use crate::error::Refusal;
 use crate::locate::Found;
 use crate::routes::Route;

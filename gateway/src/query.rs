@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use tracing::Span;
 
-use crate::edge::{ByteStream, Call, Gateway};
+use crate::call::Call;
+use crate::edge::{ByteStream, Gateway};
 use crate::error::Refusal;
 use crate::owner::{Onward, Owner};
 

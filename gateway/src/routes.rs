@@ -31,8 +31,9 @@ impl Routes {
     pub fn new(schema: &Schema, owners: &BTreeMap<String, Owner>) -> Self {
         let mut routes = Self::default();
         for method in schema.methods().filter(|method| method.access != Access::Internal) {
-            let owner = owners.get(&method.domain).cloned();
-            if owner.is_none() && method.domain != OWN_DOMAIN {
+            let is_own = method.domain == OWN_DOMAIN;
+            let owner = if is_own { None } else { owners.get(&method.domain).cloned() };
+            if owner.is_none() && !is_own {
                 tracing::warn!(
                     method = method.name,
                     "no endpoint is configured for the method's domain: it cannot be called"

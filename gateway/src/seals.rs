@@ -13,7 +13,7 @@ use crate::error::Refusal;
 pub type Now = Arc<dyn Fn() -> Micros + Send + Sync>;
 
 /// A command that was not begun by then ends REJECTED.
-const COMMAND_GOOD_FOR: Duration = Duration::from_hours(24);
+pub const COMMAND_GOOD_FOR: Duration = Duration::from_hours(24);
 
 /// A query is judged on arrival; this covers its way and the clocks' difference.
 const QUERY_GOOD_FOR: Duration = Duration::from_mins(1);

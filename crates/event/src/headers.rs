@@ -132,7 +132,9 @@ mod tests {
             let get = |name| headers.iter().find(|(n, _)| *n == name && name != missing).map(|(_, v)| v.as_str());
             assert_eq!(read(get, Bytes::new()), Err(InvalidHeaders::Missing(missing)));
         }
-        let zero = |name| if name == SEQUENCE { Some("0") } else { headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str()) };
+        let zero = |name| {
+            if name == SEQUENCE { Some("0") } else { headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str()) }
+        };
         assert_eq!(read(zero, Bytes::new()), Err(InvalidHeaders::Malformed(SEQUENCE)));
     }
 }

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn what_is_not_22_characters_of_base64url_is_refused() {
-        for text in ["", "abc", "AAAAAAAAAAAAAAAAAAAAA.", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "a.b.>"] {
+        for text in ["", "abc", "AAAAAAAAAAAAAAAAAAAAA.", "AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "a.b.>"]
+        {
             assert_eq!(text.parse::<Id>(), Err(InvalidId), "{text}");
         }
     }

@@ -18,6 +18,8 @@ pub mod subject;
 pub use id::{Id, InvalidId};
 pub use key::{InvalidKey, Key};
 pub use proto::Event;
-pub use wire::InvalidRecord;
 pub use record::{History, InvalidTimestamp, Micros, Record, TraceContext};
-pub use schema::{Access, Delivery, EventKind, Kind, Method, Schema, SchemaError, hidden_fields, is_personal, is_secret};
+pub use schema::{
+    Access, Delivery, EventKind, Kind, Method, Schema, SchemaError, hidden_fields, is_personal, is_secret,
+};
+pub use wire::InvalidRecord;

@@ -10,6 +10,7 @@ use crate::{Id, Key};
 pub struct Micros(pub i64);
 
 impl Micros {
+    #[must_use]
     pub const fn plus(self, duration: std::time::Duration) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "i64 microseconds are 292,000 years")]
         Self(self.0.saturating_add(duration.as_micros() as i64))

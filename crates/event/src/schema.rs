@@ -146,7 +146,8 @@ impl Schema {
 impl Method {
     fn read(descriptor: &MethodDescriptor, rpc: Option<&DynamicMessage>) -> Result<Self, SchemaError> {
         let name = format!("{}/{}", descriptor.parent_service().full_name(), descriptor.name());
-        let query = descriptor.options().get_field_by_name("idempotency_level").and_then(|v| v.as_enum_number()) == Some(1);
+        let query =
+            descriptor.options().get_field_by_name("idempotency_level").and_then(|v| v.as_enum_number()) == Some(1);
         let number = |field: &str| rpc.and_then(|rpc| rpc.get_field_by_name(field)?.as_enum_number()).unwrap_or(0);
         let key = rpc.and_then(|rpc| rpc.get_field_by_name("key")?.as_str().map(str::to_owned)).unwrap_or_default();
         let method = Self {
@@ -191,7 +192,9 @@ impl Method {
         let mut message = Some(self.input.clone());
         let mut text = false;
         for name in self.key.split('.') {
-            let Some(field) = message.as_ref().and_then(|message| message.get_field_by_name(name)) else { return false };
+            let Some(field) = message.as_ref().and_then(|message| message.get_field_by_name(name)) else {
+                return false;
+            };
             text = field.kind() == prost_reflect::Kind::String;
             message = field.kind().as_message().cloned();
         }
@@ -239,7 +242,12 @@ pub fn is_personal(field: &FieldDescriptor) -> bool {
 
 /// The paths of the fields, at any depth, for which `test` holds. Messages that contain themselves are visited once.
 pub fn hidden_fields(message: &MessageDescriptor, test: fn(&FieldDescriptor) -> bool) -> Vec<String> {
-    fn visit(message: &MessageDescriptor, test: fn(&FieldDescriptor) -> bool, seen: &mut Vec<String>, found: &mut Vec<String>) {
+    fn visit(
+        message: &MessageDescriptor,
+        test: fn(&FieldDescriptor) -> bool,
+        seen: &mut Vec<String>,
+        found: &mut Vec<String>,
+    ) {
         if seen.iter().any(|name| name == message.full_name()) {
             return;
         }
@@ -257,4 +265,3 @@ pub fn hidden_fields(message: &MessageDescriptor, test: fn(&FieldDescriptor) -> 
     visit(message, test, &mut Vec::new(), &mut found);
     found
 }
-

@@ -42,6 +42,7 @@ pub trait EventSet: Sized + Send {
 #[macro_export]
 macro_rules! event_set {
     ($visibility:vis enum $set:ident { $($event:ident),+ $(,)? }) => {
+        #[allow(clippy::enum_variant_names, reason = "the variants have the events' own names")]
         #[derive(Clone, Debug, PartialEq)]
         $visibility enum $set { $($event($event)),+ }
 

@@ -45,7 +45,16 @@ pub(crate) struct Head {
 impl Head {
     const fn none(epoch: i64) -> Self {
         let history = History([0; 16]);
-        Self { epoch, revision: 0, history, time: Micros(0), state: Vec::new(), fold: 0, existed: false, changed: false }
+        Self {
+            epoch,
+            revision: 0,
+            history,
+            time: Micros(0),
+            state: Vec::new(),
+            fold: 0,
+            existed: false,
+            changed: false,
+        }
     }
 }
 
@@ -86,7 +95,8 @@ impl Book {
     }
 
     pub(crate) fn cursor(&self, id: &CursorId) -> Result<&cursor::Model> {
-        let entry = self.cursors.get(id).ok_or_else(|| Error::Failed(format!("the cursor of {} is not locked", id.0)))?;
+        let entry =
+            self.cursors.get(id).ok_or_else(|| Error::Failed(format!("the cursor of {} is not locked", id.0)))?;
         Ok(&entry.row)
     }
 
@@ -152,7 +162,8 @@ impl TryFrom<head::Model> for Head {
     type Error = Error;
 
     fn try_from(row: head::Model) -> Result<Self> {
-        let history = row.history.as_slice().try_into().map_err(|_| Error::Failed("a head's history is damaged".to_owned()))?;
+        let history =
+            row.history.as_slice().try_into().map_err(|_| Error::Failed("a head's history is damaged".to_owned()))?;
         Ok(Self {
             epoch: row.epoch,
             revision: row.revision,

@@ -70,9 +70,16 @@ impl Database {
 
     async fn postgres(url: &str) -> Result<Self, OpenError> {
         let mut options = ConnectOptions::new(url.to_owned());
-        options.max_connections(POOL).sqlx_logging(false).acquire_timeout(Duration::from_secs(10)).map_sqlx_postgres_opts(|options| {
-            options.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION), ("lock_timeout", LOCK_TIMEOUT)])
-        });
+        options
+            .max_connections(POOL)
+            .sqlx_logging(false)
+            .acquire_timeout(Duration::from_secs(10))
+            .map_sqlx_postgres_opts(|options| {
+                options.options([
+                    ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
+                    ("lock_timeout", LOCK_TIMEOUT),
+                ])
+            });
         let writer = sea_orm::Database::connect(options.clone()).await?;
         let reader = sea_orm::Database::connect(options).await?;
         Ok(Self { writer, reader, _lock: None })
@@ -85,7 +92,8 @@ impl Database {
             return migrator.up(&self.writer, None).await;
         }
         let turn = self.reader.begin().await?;
-        turn.execute_unprepared("set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0").await?;
+        turn.execute_unprepared("set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0")
+            .await?;
         turn.execute_unprepared("select pg_advisory_xact_lock(hashtext('millrace migrations'))").await?;
         migrator.up(&self.writer, None).await?;
         turn.commit().await
@@ -107,8 +115,10 @@ impl Database {
 
     /// A transaction that writes. IMMEDIATE on SQLite, because one that begins by reading fails with BUSY when it comes to write.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options =
-            TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
         self.writer.begin_with_options(options).await
     }
 

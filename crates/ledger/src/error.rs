@@ -97,7 +97,7 @@ pub const DOMAIN: &str = "millrace";
 
 /// Packs a message as an `Any`.
 pub fn any<M: Message + Name>(message: &M) -> prost_types::Any {
-    prost_types::Any { type_url: M::type_url(), value: message.encode_to_vec() }
+    prost_types::Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }
 }
 
 /// The status of a command that failed for a reason of ours: the cause is in the log, not in the answer.

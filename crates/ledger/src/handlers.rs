@@ -59,6 +59,8 @@ pub(crate) struct CommandHandler {
     pub(crate) target: &'static str,
     pub(crate) run: CommandFn,
     pub(crate) prepare: Option<PrepareFn>,
+    /// Its request holds a secret, and is never kept.
+    pub(crate) secret: bool,
 }
 
 pub(crate) struct EffectHandler {
@@ -79,13 +81,18 @@ impl Handlers {
             let handler = Arc::clone(&handler);
             async move { Ok(encode(&handler.call(cx, Q::decode(body)?).await?)) }.boxed()
         });
-        self.add_command::<Q>(schema, CommandHandler { target, run, prepare: None });
+        self.add_command::<Q>(schema, CommandHandler { target, run, prepare: None, secret: false });
     }
 
     /// The same for a command with a slow step. `prepare` runs before the lane and outside any transaction; what it read must be compared
     /// again by the handler.
-    pub fn prepared_command<Q, P, R, Prep, Fut, H>(&mut self, schema: &Schema, target: &'static str, prepare: Prep, handler: H)
-    where
+    pub fn prepared_command<Q, P, R, Prep, Fut, H>(
+        &mut self,
+        schema: &Schema,
+        target: &'static str,
+        prepare: Prep,
+        handler: H,
+    ) where
         Q: Message + Name + Default + 'static,
         P: Clone + Send + Sync + 'static,
         R: Message + 'static,
@@ -107,13 +114,14 @@ impl Handlers {
             Ok(request) => prepare(reader, request).map(|found| found.map(|found| Arc::new(found) as Prepared)).boxed(),
             Err(error) => futures::future::ready(Err(error.into())).boxed(),
         });
-        self.add_command::<Q>(schema, CommandHandler { target, run, prepare: Some(prepare) });
+        self.add_command::<Q>(schema, CommandHandler { target, run, prepare: Some(prepare), secret: false });
     }
 
     fn add_command<Q: Name>(&mut self, schema: &Schema, handler: CommandHandler) {
         // A request that no method takes cannot be called; the service's own check over the schema then misses a handler.
         if let Some(method) = schema.method_taking(&Q::full_name()) {
-            self.commands.insert(method.name.clone(), handler);
+            let secret = !event::hidden_fields(&method.input, event::is_secret).is_empty();
+            self.commands.insert(method.name.clone(), CommandHandler { secret, ..handler });
         }
     }
 
@@ -204,7 +212,8 @@ impl Subscription {
         let run: EventFn = Box::new(move |cx, body| {
             let handler = Arc::clone(&handler);
             async move {
-                let event = E::decode(body).map_err(|error| Error::Failed(format!("cannot decode {}: {error}", E::NAME)))?;
+                let event =
+                    E::decode(body).map_err(|error| Error::Failed(format!("cannot decode {}: {error}", E::NAME)))?;
                 handler.call(cx, event).await
             }
             .boxed()

@@ -102,7 +102,8 @@ impl Ledger {
         let txn = parts.db.begin().await?;
         let now = parts.clock.now(&txn).await?;
         let row = log::read_or_draw(&txn, &parts.chance, now).await?;
-        let subscriptions = parts.handlers.subscriptions().map(|subscription| (subscription.name, subscription.version));
+        let subscriptions =
+            parts.handlers.subscriptions().map(|subscription| (subscription.name, subscription.version));
         subscription::insert_missing(&txn, subscriptions).await?;
         txn.commit().await?;
         let id = row.log_id.parse().map_err(|_| Error::Failed("the log's id cannot be read".to_owned()))?;
@@ -141,12 +142,20 @@ impl Ledger {
     pub async fn reader(&self, caller: Caller) -> Result<Reader> {
         let db = self.0.db.reader().clone();
         let now = self.0.clock.now(&db).await?;
-        Ok(Reader { db, now, caller, chance: self.0.chance.clone(), source: self.0.log.id, state: Arc::clone(&self.0.state) })
+        Ok(Reader {
+            db,
+            now,
+            caller,
+            chance: self.0.chance.clone(),
+            source: self.0.log.id,
+            state: Arc::clone(&self.0.state),
+        })
     }
 
     /// Does the slow step of a command, if it has one. Neither a lane nor a transaction is held meanwhile.
     pub async fn prepare(&self, command: &Command) -> Result<Option<Prepared>> {
-        let Some(prepare) = self.0.handlers.commands.get(&command.method).and_then(|handler| handler.prepare.as_ref()) else {
+        let Some(prepare) = self.0.handlers.commands.get(&command.method).and_then(|handler| handler.prepare.as_ref())
+        else {
             return Ok(None);
         };
         let reader = self.reader(command.caller.clone()).await?;
@@ -189,6 +198,10 @@ impl Ledger {
 
     /// Keys that wait and are due, taken for `lease`: other instances leave them alone for that long.
     pub async fn take_due(&self, lease: Duration, limit: u64) -> Result<Vec<Due>> {
+        let db = self.0.db.reader();
+        if !cursor::any_due(db, self.0.clock.now(db).await?).await? {
+            return Ok(Vec::new());
+        }
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
         let rows = cursor::take_due(&txn, now, now.plus(lease), limit).await?;
@@ -204,6 +217,10 @@ impl Ledger {
 
     /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).
     pub async fn lease_effects(&self, lease: Duration, limit: u64) -> Result<Vec<Leased>> {
+        let db = self.0.db.reader();
+        if !effect::any_due(db, self.0.clock.now(db).await?).await? {
+            return Ok(Vec::new());
+        }
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
         let rows = effect::lease(&txn, now, now.plus(lease), limit).await?;
@@ -216,19 +233,25 @@ impl Ledger {
         let reference = reference(&row.key, &row.kind, row.n);
         let ask_first = row.state != effect::State::Wished;
         let begun = Begun { wish: row.body.into(), reference, ask_first };
-        Some(Leased { key: row.key.parse().ok()?, kind, n: row.n, attempts: row.attempts, answer: row.answer.map(Into::into), begun })
+        Some(Leased {
+            key: row.key.parse().ok()?,
+            kind,
+            n: row.n,
+            attempts: row.attempts,
+            answer: row.answer.map(Into::into),
+            begun,
+        })
     }
 
     /// Acts on the world outside. An error means that nobody knows what came of it: the lease runs out, and then it is asked.
     pub async fn perform(&self, leased: Leased) -> Result<Answer> {
         let Leased { key, kind, n, answer, begun, .. } = leased;
         let handler = self.0.handlers.effects.get(kind).ok_or_else(|| Error::Failed(format!("no effect {kind}")))?;
-        let body = match answer {
-            Some(body) => body,
-            None => {
-                let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
-                (handler.perform)(reader, begun).await?
-            }
+        let body = if let Some(body) = answer {
+            body
+        } else {
+            let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
+            (handler.perform)(reader, begun).await?
         };
         Ok(Answer { key, kind, n, body })
     }

@@ -25,7 +25,9 @@ mod tx;
 pub use aggregate::{Aggregate, At, EventSet, Loaded};
 pub use clock::{Chance, Clock, process_now};
 pub use database::{Database, OpenError};
-pub use delivery::{Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared};
+pub use delivery::{
+    Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
+};
 pub use error::{Code, DOMAIN, Error, Rejection, Result, any, internal};
 pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
 pub use ledger::{Due, Leased, Ledger, Parts, Retry};

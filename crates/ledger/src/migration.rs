@@ -1,7 +1,10 @@
 //! The ledger's own tables. A service adds its own in migrations with later names.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, big_integer_null, binary, binary_null, integer, small_integer, string, string_null, text_null, uuid, uuid_null};
+use sea_orm_migration::schema::{
+    big_integer, big_integer_null, binary, binary_null, integer, small_integer, string, string_null, text_null, uuid,
+    uuid_null,
+};
 
 /// The migrations of the ledger, in order.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
@@ -19,7 +22,9 @@ impl MigrationName for CreateLedger {
 #[async_trait::async_trait]
 impl MigrationTrait for CreateLedger {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [log(), head(), event_log(), subscription(), followed_log(), cursor(), receipt(), effect(), timer()] {
+        for table in
+            [log(), head(), event_log(), subscription(), followed_log(), cursor(), receipt(), effect(), timer()]
+        {
             manager.create_table(table).await?;
         }
         for index in indexes() {

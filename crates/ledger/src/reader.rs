@@ -76,8 +76,9 @@ pub(crate) fn fold<'r, A: Aggregate>(records: impl Iterator<Item = &'r Record>) 
     let mut folded: Option<(A, At)> = None;
     for record in records {
         let at = At { id: record.key.id(), revision: record.revision, time: record.time };
-        let event = A::Event::decode(&record.type_name, &record.body)
-            .ok_or_else(|| Error::Failed(format!("{} of {} is newer than this instance", record.type_name, record.key)))??;
+        let event = A::Event::decode(&record.type_name, &record.body).ok_or_else(|| {
+            Error::Failed(format!("{} of {} is newer than this instance", record.type_name, record.key))
+        })??;
         let (state, place) = folded.get_or_insert_with(|| (A::default(), at));
         state.apply(&event, &at);
         *place = at;

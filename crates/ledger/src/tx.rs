@@ -74,9 +74,8 @@ impl Tx {
         let revision = head.revision;
         let state = match revision {
             0 => A::default(),
-            _ if head.fold == A::FOLD => {
-                serde_json::from_slice(&head.state).map_err(|error| Error::Failed(format!("the state of {key}: {error}")))?
-            }
+            _ if head.fold == A::FOLD => serde_json::from_slice(&head.state)
+                .map_err(|error| Error::Failed(format!("the state of {key}: {error}")))?,
             _ => self.fold_anew(&key).await?,
         };
         Ok(Loaded { key, revision, state })
@@ -98,12 +97,17 @@ impl Tx {
     }
 
     /// Appends events to the aggregate's log, in the same transaction as everything else the handler does.
-    pub async fn append<A: Aggregate>(&mut self, aggregate: &mut Loaded<A>, events: impl IntoIterator<Item = A::Event> + Send) -> Result<()>
+    pub async fn append<A: Aggregate>(
+        &mut self,
+        aggregate: &mut Loaded<A>,
+        events: impl IntoIterator<Item = A::Event> + Send,
+    ) -> Result<()>
     where
         <A as Aggregate>::Event: Send,
     {
         let events: Vec<A::Event> = events.into_iter().collect();
-        let Some(head) = self.book.head(&aggregate.key).filter(|head| head.revision == aggregate.revision).cloned() else {
+        let Some(head) = self.book.head(&aggregate.key).filter(|head| head.revision == aggregate.revision).cloned()
+        else {
             return Err(Error::Failed(format!("{} was changed since it was loaded", aggregate.key)));
         };
         if events.is_empty() {
@@ -254,7 +258,8 @@ impl Tx {
     /// The token of what the current delivery has appended.
     pub(crate) fn token(&self) -> String {
         use base64::Engine as _;
-        let entry = |(key, revision): &(Key, i64)| Entry { key: key.to_string(), epoch: self.log.epoch, revision: *revision };
+        let entry =
+            |(key, revision): &(Key, i64)| Entry { key: key.to_string(), epoch: self.log.epoch, revision: *revision };
         let entries = self.touched.keys.iter().take(TOKEN_ENTRIES).map(entry).collect();
         let token = ConsistencyToken { entries, ..Default::default() };
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.encode_to_vec())

@@ -1,10 +1,12 @@
 //! Pulling from a consumer, for ever, whatever the broker does meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::consumer::Consumer;
+use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +23,7 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) message: Message,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Held {
@@ -30,7 +32,7 @@ impl Held {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.message.headers.as_ref()?.get(name).map(|value| value.as_str())
+        self.message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
     }
 
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
@@ -38,10 +40,14 @@ impl Held {
         settle(&self.message, AckKind::Ack).await;
     }
 
-    /// Gives the message back for a while. It holds its place that long, so that a service whose database is away pulls no more.
+    /// Gives the message back for a while. Its place stays taken that long, so that a service whose database is away pulls no more.
     pub(crate) async fn give_back(self, delay: Duration) {
         settle(&self.message, AckKind::Nak(Some(delay))).await;
-        tokio::time::sleep(delay).await;
+        let place = self.place;
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            drop(place);
+        });
     }
 }
 
@@ -55,31 +61,55 @@ async fn settle(message: &Message, kind: AckKind) {
 pub(crate) async fn consume<Open, Opening, On, Taking>(name: &str, stop: &CancellationToken, open: Open, mut on: On)
 where
     Open: Fn() -> Opening + Send + Sync,
-    Opening: Future<Output = Result<Consumer<pull::Config>, StreamError>> + Send,
+    Opening: Future<Output = Result<Consumer<PullConfig>, StreamError>> + Send,
     On: FnMut(Held) -> Taking + Send,
     Taking: Future<Output = ()> + Send,
 {
-    let window = std::sync::Arc::new(Semaphore::new(WINDOW));
+    let window = Arc::new(Semaphore::new(WINDOW));
     loop {
-        let pulled = async {
+        let opened = stop.run_until_cancelled(async {
             let consumer = open().await?;
             let pulls = consumer.stream().max_messages_per_batch(PULL).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
-            let mut messages = pulls.messages().await.map_err(StreamError::new)?;
-            loop {
-                // The semaphore is never closed.
-                let Ok(place) = window.clone().acquire_owned().await else { return Ok(()) };
-                let Some(message) = messages.next().await else { return Ok(()) };
-                on(Held { message: message.map_err(StreamError::new)?, _place: place }).await;
-            }
-        };
-        let result: Option<Result<(), StreamError>> = stop.run_until_cancelled(pulled).await;
-        match result {
+            pulls.messages().await.map_err(StreamError::new)
+        });
+        let pulled = match opened.await {
+            Some(Ok(messages)) => pull(messages, stop, &window, &mut on).await,
+            Some(Err(error)) => Err(error),
             None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(name, %error, "pulling broke off; beginning again"),
+        };
+        if let Err(error) = pulled {
+            tracing::debug!(name, %error, "pulling broke off; beginning again");
         }
         if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
             return;
         }
     }
+}
+
+/// Until told to stop, or something breaks off. What was pulled by then and not begun is given back, so that another instance need not wait.
+async fn pull<On, Taking>(
+    mut messages: Messages,
+    stop: &CancellationToken,
+    window: &Arc<Semaphore>,
+    on: &mut On,
+) -> Result<(), StreamError>
+where
+    On: FnMut(Held) -> Taking + Send,
+    Taking: Future<Output = ()> + Send,
+{
+    loop {
+        let next = stop.run_until_cancelled(async {
+            let place = Arc::clone(window).acquire_owned().await.map_err(StreamError::new)?;
+            Ok((place, messages.next().await))
+        });
+        match next.await.transpose()? {
+            Some((place, Some(message))) => on(Held { message: message.map_err(StreamError::new)?, place }).await,
+            Some((_, None)) => return Ok(()),
+            None => break,
+        }
+    }
+    while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+        settle(&message, AckKind::Nak(None)).await;
+    }
+    Ok(())
 }

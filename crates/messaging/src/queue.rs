@@ -1,6 +1,7 @@
 //! The gateway's side of the command queue: commands go in, and their outcomes come back over core NATS.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const IN_FLIGHT_MAX: usize = 512;
 
 /// A command as it goes into the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Command {
     /// The full name of its method.
     pub method: String,
@@ -45,12 +46,25 @@ pub struct Command {
 }
 
 /// A command that waits in the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Queued {
     /// The seal as text; empty if somebody put the message there without one.
     pub seal: String,
     /// The encoded request.
     pub body: Bytes,
+}
+
+/// Requests are nobody's business but their owner's.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command").field("method", &self.method).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queued").finish_non_exhaustive()
+    }
 }
 
 /// Why the queue did not do what it was asked for.

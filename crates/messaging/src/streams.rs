@@ -9,12 +9,12 @@ use event::subject;
 use crate::Broker;
 
 /// How long events stay on the stream. It is a doorbell, not the history: that is in the owner's log.
-const EVENTS_KEPT: Duration = Duration::from_secs(72 * 60 * 60);
+const EVENTS_KEPT: Duration = Duration::from_hours(72);
 /// A queue that nobody empties ends here, and the gateway says RESOURCE_EXHAUSTED.
 const COMMANDS_MAX: i64 = 1_000_000;
 const COMMANDS_BYTES_MAX: i64 = 1 << 30;
 /// Longer than a batch may take. A message that is not acknowledged by then is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// How long the server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Publishes that may wait for the broker at once. Past 128 to 512 more in flight bring nothing.

@@ -1,5 +1,7 @@
 //! The gateway's side of the queue, against a real nats-server.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,7 +193,9 @@ async fn a_feed_begins_with_what_was_published_and_outlives_the_broker() {
     let publish = async |n| {
         let record = record(n);
         let mut map = async_nats::HeaderMap::new();
-        headers::of(&record).into_iter().for_each(|(name, value)| map.insert(name, value));
+        for (name, value) in headers::of(&record) {
+            map.insert(name, value);
+        }
         let context = jetstream::new(world.client.clone());
         let sent = context.publish_with_headers(subject::of_event("ns", &record), map, Bytes::new()).await.unwrap();
         sent.await.is_ok()

@@ -150,7 +150,11 @@ impl RunArguments {
         let here = |role: &Role| self.roles.contains(role) && get(endpoint_variable(role.name())).is_none();
         Ok(Settings {
             database: self.database.clone(),
-            broker: Broker { url: self.nats_url.clone(), namespace: self.namespace.clone(), replicas: self.nats_replicas },
+            broker: Broker {
+                url: self.nats_url.clone(),
+                namespace: self.namespace.clone(),
+                replicas: self.nats_replicas,
+            },
             keys: self.keys(&get)?,
             listen: self.listen.iter().copied().collect(),
             // What runs here is where it listens.

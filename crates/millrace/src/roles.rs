@@ -64,10 +64,13 @@ impl Role {
     pub async fn service(self, schema: Arc<Schema>, provider: &str) -> Result<Option<Service>, ShopError> {
         Ok(match self {
             Self::Gateway => None,
-            Self::Registration => Some(registration::service(schema)),
+            Self::Registration => Some(registration::service(schema, registration::Settings::default())),
             Self::User => Some(user::service(schema)),
             Self::Order => Some(order::service(schema)),
-            Self::Billing => Some(billing::service(schema, billing::open_provider(provider).await?)),
+            Self::Billing => {
+                let provider = billing::Simulated::open(provider).await.map_err(ShopError::Provider)?;
+                Some(billing::service(schema, Arc::new(provider), billing::Settings::default()))
+            }
         })
     }
 }
@@ -83,6 +86,9 @@ impl FromStr for Role {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let names = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| format!("`{name}` is no service; there are {}", names()))
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == name)
+            .ok_or_else(|| format!("`{name}` is no service; there are {}", names()))
     }
 }

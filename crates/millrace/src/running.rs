@@ -12,9 +12,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 
+use crate::Role;
 use crate::settings::Settings;
 use crate::shop::ShopError;
-use crate::Role;
 
 /// A role that runs on a thread of its own, with a runtime of its own: two threads that share one runtime cost a tenth more, and a role that
 /// is busy does not hold up the others.
@@ -29,7 +29,12 @@ pub type Ended = Result<(), Arc<ShopError>>;
 
 impl Running {
     /// Starts the role, and waits until it serves.
-    pub async fn start(role: Role, settings: Arc<Settings>, schema: Arc<Schema>, listener: TcpListener) -> Result<Self, Arc<ShopError>> {
+    pub async fn start(
+        role: Role,
+        settings: Arc<Settings>,
+        schema: Arc<Schema>,
+        listener: TcpListener,
+    ) -> Result<Self, Arc<ShopError>> {
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();
         let (tell, mut ended) = watch::channel(None);
@@ -43,7 +48,10 @@ impl Running {
             };
             tell.send_replace(Some(result.map_err(Arc::new)));
         };
-        thread::Builder::new().name(role.name().to_owned()).spawn(work).map_err(|error| Arc::new(ShopError::Thread(error)))?;
+        thread::Builder::new()
+            .name(role.name().to_owned())
+            .spawn(work)
+            .map_err(|error| Arc::new(ShopError::Thread(error)))?;
         if is_ready.await.is_err() {
             // It ended before it served; the thread says why, unless it panicked.
             let why = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
@@ -70,7 +78,13 @@ impl Running {
     }
 }
 
-async fn serve(role: Role, settings: &Settings, schema: Arc<Schema>, listener: TcpListener, signals: Signals) -> Result<(), ShopError> {
+async fn serve(
+    role: Role,
+    settings: &Settings,
+    schema: Arc<Schema>,
+    listener: TcpListener,
+    signals: Signals,
+) -> Result<(), ShopError> {
     let listener = tokio::net::TcpListener::from_std(listener).map_err(ShopError::Thread)?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     match role.service(schema, &settings.provider()).await? {

@@ -67,7 +67,11 @@ impl Settings {
 
     /// Where the simulated payment provider keeps what it was asked: never in the service's own transactions.
     pub fn provider(&self) -> String {
-        if self.database.starts_with("sqlite:") { self.database_of("provider") } else { self.database_of(Role::Billing.name()) }
+        if self.database.starts_with("sqlite:") {
+            self.database_of("provider")
+        } else {
+            self.database_of(Role::Billing.name())
+        }
     }
 
     pub(crate) fn service(&self, role: Role) -> Result<serve::Config, ShopError> {
@@ -100,7 +104,12 @@ impl Settings {
         match &self.keys {
             Keys::Master(master) => Ok(master.owner(role.name()).into()),
             Keys::Given { owners, .. } => {
-                let missing = || ShopError::Settings(format!("{role} needs its key: set {}, as `millrace keys` prints it", key_variable(role)));
+                let missing = || {
+                    ShopError::Settings(format!(
+                        "{role} needs its key: set {}, as `millrace keys` prints it",
+                        key_variable(role)
+                    ))
+                };
                 owners.get(&role).cloned().ok_or_else(missing)
             }
         }
@@ -112,7 +121,9 @@ impl Settings {
             Keys::Given { pairs, .. } => {
                 let missing = || {
                     let variable = pair_variable(caller, *owner);
-                    ShopError::Settings(format!("{caller} needs its key for {owner}: set {variable}, as `millrace keys` prints it"))
+                    ShopError::Settings(format!(
+                        "{caller} needs its key for {owner}: set {variable}, as `millrace keys` prints it"
+                    ))
                 };
                 pairs.get(&(caller, *owner)).cloned().map(|key| (owner.name().to_owned(), key)).ok_or_else(missing)
             }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use event::Schema;
 
+use crate::Role;
 use crate::running::{Ended, Running};
 use crate::settings::Settings;
-use crate::Role;
 
 /// Roles in one process. In one process, too, they talk to each other through NATS and gRPC.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum ShopError {
     #[error("the gateway cannot have an inbox at the broker")]
     NoInbox,
     #[error("the simulated payment provider: {0}")]
-    Provider(#[from] billing::ProviderError),
+    Provider(ledger::OpenError),
     #[error("no thread for a role: {0}")]
     Thread(std::io::Error),
     #[error("{0} panicked; the log says why")]
@@ -92,7 +92,9 @@ impl Shop {
     pub async fn any_ended(&self) -> Ended {
         let watches: Vec<_> = self.running.values().map(Running::watch).collect();
         let ends = watches.into_iter().map(|mut watch| {
-            Box::pin(async move { watch.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone()).unwrap_or(Ok(())) })
+            Box::pin(async move {
+                watch.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone()).unwrap_or(Ok(()))
+            })
         });
         futures::future::select_all(ends).await.0
     }

@@ -53,7 +53,9 @@ impl Healer {
             let ranges: Vec<_> = due.iter().map(|one| (one.key.clone(), one.revision)).collect();
             match self.owners.read(&owner, &ranges).await {
                 Ok(records) => self.resume(due, records).await,
-                Err(error) => tracing::warn!(%error, keys = due.len(), "keys that wait cannot be read from their owner"),
+                Err(error) => {
+                    tracing::warn!(%error, keys = due.len(), "keys that wait cannot be read from their owner");
+                }
             }
         }
     }
@@ -111,7 +113,10 @@ impl Healer {
 
     fn followers_of(&self, owner: &str, key: &Key) -> Vec<&'static str> {
         let follows = |subscription: &&ledger::Subscription| {
-            subscription.follows().iter().any(|followed| followed.domain == owner && followed.aggregate == key.aggregate())
+            subscription
+                .follows()
+                .iter()
+                .any(|followed| followed.domain == owner && followed.aggregate == key.aggregate())
         };
         self.ledger.handlers().subscriptions().filter(follows).map(|subscription| subscription.name).collect()
     }

@@ -15,7 +15,7 @@ use tracing::Span;
 /// The only caller that may bring what a user asked for.
 pub const GATEWAY: &str = "gateway";
 /// A command under a key that is not known here waits so long for the key, and is looked at as often.
-const KEY_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEY_WAIT: Duration = Duration::from_hours(24);
 const KEY_LOOK: Duration = Duration::from_secs(10);
 
 /// What judges whatever comes to a service.

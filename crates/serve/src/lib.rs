@@ -20,9 +20,9 @@ mod service;
 mod status;
 mod watch;
 
-pub use owners::{OwnerError, Owners};
 pub use intake::GATEWAY;
-pub use run::{Config, RunError, Signals, run};
 pub use opened::Opened;
+pub use owners::{OwnerError, Owners};
+pub use run::{Config, RunError, Signals, run};
 pub use service::Service;
 pub use watch::Watch;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use event::{Key, Record};
 use event::headers;
+use event::{Key, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
 use ledger::{Caller, Delivery, Input, Outcome};
 use messaging::{Committed, Lanes};
 use prost::Message;
-use proto::command::v1::{DeliverRequest, GetReceiptRequest, GetReceiptResponse, Seal, deliver_response, get_receipt_response};
+use proto::command::v1::{
+    DeliverRequest, GetReceiptRequest, GetReceiptResponse, Seal, deliver_response, get_receipt_response,
+};
 use proto::eventlog::v1::{ReadRequest, ReadResponse};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -71,7 +73,9 @@ impl Owner {
         let (method, id) = (command.method.clone(), command.id);
         match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
             Outcome::Ended(ended) => Ok(messaging::response(&method, id, &ended).encode_to_vec().into()),
-            Outcome::GivenBack { delay, .. } => Err(status::later("NOT_NOW", "the command cannot be carried out now; try again", delay)),
+            Outcome::GivenBack { delay, .. } => {
+                Err(status::later("NOT_NOW", "the command cannot be carried out now; try again", delay))
+            }
             other => {
                 tracing::error!(?other, "a command came to what only events come to");
                 Err(status::unavailable())
@@ -107,10 +111,13 @@ impl Owner {
         if request.ranges.len() > READ_MAX {
             return Err(Status::invalid_argument("too many ranges"));
         }
-        let range = |range: &proto::eventlog::v1::read_request::Range| range.key.parse::<Key>().map(|key| (key, range.after_revision));
+        let range = |range: &proto::eventlog::v1::read_request::Range| {
+            range.key.parse::<Key>().map(|key| (key, range.after_revision))
+        };
         let ranges: Result<Vec<_>, _> = request.ranges.iter().map(range).collect();
         let ranges = ranges.map_err(|_| Status::invalid_argument("a key cannot be read"))?;
-        let limit = usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
+        let limit =
+            usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
         let mut records: Vec<Record> = self.judge.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
         let truncated = records.len() > limit;
         records.truncate(limit);
@@ -157,23 +164,41 @@ async fn answer(owner: Arc<Owner>, request: Request<Body>) -> Response<Body> {
     let span = trace::span::rpc_server(if known { &method } else { "_OTHER" });
     let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_MAX);
     if owner.streams.contains_key(&method) {
-        grpc.server_streaming(tower::service_fn(move |call| stream_call(Arc::clone(&owner), method.clone(), span.clone(), call)), request).await
+        grpc.server_streaming(
+            tower::service_fn(move |call| stream_call(Arc::clone(&owner), method.clone(), span.clone(), call)),
+            request,
+        )
+        .await
     } else {
-        grpc.unary(tower::service_fn(move |call| unary_call(Arc::clone(&owner), method.clone(), span.clone(), call)), request).await
+        grpc.unary(
+            tower::service_fn(move |call| unary_call(Arc::clone(&owner), method.clone(), span.clone(), call)),
+            request,
+        )
+        .await
     }
 }
 
-async fn unary_call(owner: Arc<Owner>, method: String, span: Span, call: tonic::Request<Bytes>) -> Result<tonic::Response<Bytes>, Status> {
+async fn unary_call(
+    owner: Arc<Owner>,
+    method: String,
+    span: Span,
+    call: tonic::Request<Bytes>,
+) -> Result<tonic::Response<Bytes>, Status> {
     let seal = begin(&span, &call);
     let answer = owner.unary(&method, &seal, call.into_inner()).instrument(span.clone()).await;
     trace::span::record_server(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
     answer.map(tonic::Response::new)
 }
 
-async fn stream_call(owner: Arc<Owner>, method: String, span: Span, call: tonic::Request<Bytes>) -> Result<tonic::Response<Items>, Status> {
+async fn stream_call(
+    owner: Arc<Owner>,
+    method: String,
+    span: Span,
+    call: tonic::Request<Bytes>,
+) -> Result<tonic::Response<Items>, Status> {
     let seal = begin(&span, &call);
     let answer = owner.stream(&method, &seal, call.into_inner()).instrument(span.clone()).await;
-    trace::span::record_server(&span, answer.as_ref().map_or_else(|status| status.code(), |_| Code::Ok));
+    trace::span::record_server(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
     answer.map(tonic::Response::new)
 }
 

@@ -54,18 +54,23 @@ impl Owners {
         let range = |(key, after): &(Key, i64)| Range { key: key.to_string(), after_revision: *after };
         let body: Bytes = ReadRequest { ranges: ranges.iter().map(range).collect(), limit: 0 }.encode_to_vec().into();
         let now = process_now();
-        let statement = seal::statement(&Principal::service(self.sealer.caller()), READ, &body, now, now.plus(TIMEOUT * 2));
+        let statement =
+            seal::statement(&Principal::service(self.sealer.caller()), READ, &body, now, now.plus(TIMEOUT * 2));
         let sealed = seal::to_text(&self.sealer.seal(domain, &statement)?);
 
         let failed = |message: String| OwnerError::Call { domain: domain.to_owned(), message };
         let mut request = tonic::Request::new(body);
         request.set_timeout(TIMEOUT);
-        request.metadata_mut().insert(headers::SEAL, sealed.parse().map_err(|_| failed("its seal is no header".to_owned()))?);
+        request
+            .metadata_mut()
+            .insert(headers::SEAL, sealed.parse().map_err(|_| failed("its seal is no header".to_owned()))?);
         trace::inject(request.metadata_mut());
         let mut grpc = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(RESPONSE_MAX);
         grpc.ready().await.map_err(|error| failed(error.to_string()))?;
         let path = http::uri::PathAndQuery::from_static("/millrace.eventlog.v1.EventLogService/Read");
-        let answer = tokio::time::timeout(TIMEOUT, grpc.unary(request, path, Raw)).await.map_err(|_| failed("it took too long".to_owned()))?;
+        let answer = tokio::time::timeout(TIMEOUT, grpc.unary(request, path, Raw))
+            .await
+            .map_err(|_| failed("it took too long".to_owned()))?;
         let answer = answer.map_err(|status| failed(status.message().to_owned()))?.into_inner();
         let events = ReadResponse::decode(answer).map_err(|error| failed(error.to_string()))?.events;
         let records: Result<Vec<Record>, _> = events.into_iter().map(Record::try_from).collect();

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use event::{Access, Delivery as Travel, Method};
 use identity::{OwnerKeys, PairKey, Sealer, Verifier};
-use ledger::{Caller, Chance, Clock, Command, CommandResult, Database, Delivery, Input, Ledger, OpenError, Outcome, Parts, Retry, process_now};
+use ledger::{
+    Caller, Chance, Clock, Command, CommandResult, Database, Delivery, Input, Ledger, OpenError, Outcome, Parts, Retry,
+    process_now,
+};
 use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -129,7 +132,9 @@ struct Open {
 
 async fn open(service: Service, config: &Config) -> Result<Open, RunError> {
     let Service { name, schema, tables, handlers, queries, streams, state, has_sessions, at_start } = service;
-    let db = Database::open(&config.database, tables).await.map_err(|source| RunError::Database { service: name, source })?;
+    let db = Database::open(&config.database, tables)
+        .await
+        .map_err(|source| RunError::Database { service: name, source })?;
     let parts = Parts {
         db,
         handlers,
@@ -158,7 +163,9 @@ impl Open {
     /// Whether anything ever comes through its queue.
     fn has_durable_commands(&self) -> bool {
         let durable = |method: &Method| {
-            method.kind == event::Kind::Command && method.access != Access::Internal && method.delivery == Travel::Durable
+            method.kind == event::Kind::Command
+                && method.access != Access::Internal
+                && method.delivery == Travel::Durable
         };
         self.schema.methods().any(|method| method.domain == self.name && durable(method))
     }
@@ -220,13 +227,19 @@ fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {
 }
 
 /// Answers calls until told to stop, and then those that were begun.
-async fn serve_calls(owner: Owner, config: &Config, incoming: TcpIncoming, stop: &CancellationToken) -> Result<(), RunError> {
+async fn serve_calls(
+    owner: Owner,
+    config: &Config,
+    incoming: TcpIncoming,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let mut routes = Routes::new(health_service);
-    let calls = tower::ServiceExt::<http::Request<tonic::body::Body>>::map_request(Calls(Arc::new(owner)), |request: http::Request<_>| {
-        request.map(tonic::body::Body::new)
-    });
+    let calls = tower::ServiceExt::<http::Request<tonic::body::Body>>::map_request(
+        Calls(Arc::new(owner)),
+        |request: http::Request<_>| request.map(tonic::body::Body::new),
+    );
     let router = std::mem::take(routes.axum_router_mut()).fallback_service(calls);
     let stopping = {
         let stop = stop.clone();

@@ -13,7 +13,9 @@ use crate::intake::Refusal;
 pub(crate) fn of(error: Error) -> Status {
     match error {
         Error::Rejected(rejection) => from_rpc(&rejection.status()),
-        Error::NotYet(key) => later("NOT_YET", &format!("{} is not here yet", key.aggregate()), Duration::from_millis(250)),
+        Error::NotYet(key) => {
+            later("NOT_YET", &format!("{} is not here yet", key.aggregate()), Duration::from_millis(250))
+        }
         Error::Transient(reason) => {
             tracing::warn!(reason, "a call cannot be answered now");
             unavailable()
@@ -35,7 +37,9 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Status {
         }
         Refusal::Seal(error) => {
             tracing::error!(%error, "a call was refused");
-            from_rpc(&Rejection::new(Code::PermissionDenied, "BAD_SEAL", "the call is not sealed for this service").status())
+            from_rpc(
+                &Rejection::new(Code::PermissionDenied, "BAD_SEAL", "the call is not sealed for this service").status(),
+            )
         }
         Refusal::Forbidden(reason) => from_rpc(&Rejection::new(Code::PermissionDenied, "FORBIDDEN", reason).status()),
     }

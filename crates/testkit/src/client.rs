@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use event::{Access, Event, Id, Micros, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use ledger::{Caller, Command, CommandResult, Error, Input, Outcome, Prepared, Processed, Rejection};
+use ledger::{Caller, Command, CommandResult, Delivery, Error, Input, Outcome, Processed, Rejection};
 use proto::{Message, Name, rpc};
 use tokio_util::sync::CancellationToken;
 
@@ -44,19 +44,26 @@ impl<'l> Client<'l> {
 
     /// Sends a command, and waits until it was taken in. Panics if no method takes the request.
     pub async fn send<Q: Message + Name>(&self, request: Q) -> Done {
-        let command = self.command(&request);
-        match self.prepare(&command).await {
-            Ok((refused, prepared)) => {
-                self.ledger.process(vec![delivery(Input::Command(Command { refused, prepared, ..command }))]).await
-            }
+        match self.prepared(&request).await {
+            Ok(command) => self.ledger.take_in(vec![delivery(Input::Command(command))]).await,
             Err(Error::Transient(reason)) => Done::given_back(reason),
             Err(error) => panic!("{} cannot be prepared: {error}", Q::full_name()),
         }
     }
 
-    async fn prepare(&self, command: &Command) -> ledger::Result<(Option<Rejection>, Option<Prepared>)> {
+    /// A command whose slow step is done, to be [taken in](TestLedger::take_in): alone, with others, or at the same time as others.
+    pub async fn delivery<Q: Message + Name>(&self, request: Q) -> Delivery {
+        let command = self.prepared(&request).await;
+        delivery(Input::Command(
+            command.unwrap_or_else(|error| panic!("{} cannot be prepared: {error}", Q::full_name())),
+        ))
+    }
+
+    async fn prepared<Q: Message + Name>(&self, request: &Q) -> ledger::Result<Command> {
+        let command = self.command(request);
         let refused = self.ledger.opened.refused(&self.caller, self.ledger.now()).await?;
-        if refused.is_some() { Ok((refused, None)) } else { Ok((None, self.ledger.ledger().prepare(command).await?)) }
+        let prepared = if refused.is_none() { self.ledger.ledger().prepare(&command).await? } else { None };
+        Ok(Command { refused, prepared, ..command })
     }
 
     fn command<Q: Message + Name>(&self, request: &Q) -> Command {

@@ -29,7 +29,10 @@ const LIMIT: u64 = 1000;
 pub struct TestLedger {
     pub(crate) opened: Opened,
     pub(crate) bell: broadcast::Sender<Key>,
+    url: String,
+    clock: Clock,
     time: Arc<AtomicI64>,
+    chance: Chance,
     others: Mutex<BTreeMap<Key, Vec<Record>>>,
     folder: TempDir,
 }
@@ -39,24 +42,33 @@ impl TestLedger {
     pub async fn open(service: Service) -> Self {
         let folder = folder();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        Self::open_at(&url, folder, service).await
+        Self::open_at(url, folder, service).await
     }
 
     /// The service on a fresh database of the tests' PostgreSQL.
     pub async fn on_postgres(service: Service) -> Self {
-        Self::open_at(&Postgres::database().await, folder(), service).await
+        Self::open_at(Postgres::database().await, folder(), service).await
     }
 
-    async fn open_at(url: &str, folder: TempDir, mut service: Service) -> Self {
-        assert_eq!(service.missing(), Vec::<String>::new(), "every method of {service:?} needs a handler");
-        let db = service.database(url).await.expect("the test's database can be opened");
-        let (clock, time) = Clock::manual(START);
-        let opened = service.open(db, clock, Chance::seeded([7; 32]), Retry::default()).await;
-        let opened = opened.expect("the service can be opened");
+    async fn open_at(url: String, folder: TempDir, service: Service) -> Self {
+        let (chance, (clock, time)) = (Chance::seeded([7; 32]), Clock::manual(START));
+        let opened = open(&url, service, clock.clone(), chance.clone()).await;
         let (bell, _) = broadcast::channel(BELL);
-        let ledger = Self { opened, bell, time, others: Mutex::default(), folder };
-        ledger.process(ledger.opened.at_start(ledger.now())).await;
-        ledger
+        let ledger = Self { opened, bell, url, clock, time, chance, others: Mutex::default(), folder };
+        ledger.started().await
+    }
+
+    /// Stops the service, and starts it again (or another version of it) on the same database at the same time.
+    pub async fn restart(self, service: Service) -> Self {
+        let Self { opened, bell, url, clock, time, chance, others, folder } = self;
+        opened.ledger.close().await.expect("the database can be closed");
+        let opened = open(&url, service, clock.clone(), chance.clone()).await;
+        Self { opened, bell, url, clock, time, chance, others, folder }.started().await
+    }
+
+    async fn started(self) -> Self {
+        self.take_in(self.opened.at_start(self.now())).await;
+        self
     }
 
     /// Somebody who has not logged in.
@@ -84,7 +96,7 @@ impl TestLedger {
     }
 
     pub fn new_id(&self) -> Id {
-        self.opened.ledger.chance().id(self.now())
+        self.chance.id(self.now())
     }
 
     /// The service's ledger, for what is not foreseen here.
@@ -109,7 +121,7 @@ impl TestLedger {
         let log = others.entry(key.clone()).or_default();
         let (type_name, body) = (E::full_name(), event.encode_to_vec());
         let record = Record {
-            id: self.ledger().chance().uuid(self.now()),
+            id: self.chance.uuid(self.now()),
             source: Id::default(),
             key,
             epoch: 1,
@@ -141,7 +153,7 @@ impl TestLedger {
         let names: Vec<_> = subscriptions.map(|subscription| subscription.name).collect();
         assert!(!names.is_empty(), "no subscription follows {}", record.key);
         let means = Means::Stream;
-        self.process(names.into_iter().map(|name| event_delivery(name, record.clone(), means)).collect()).await
+        self.take_in(names.into_iter().map(|name| event_delivery(name, record.clone(), means)).collect()).await
     }
 
     /// Keys that wait and are due now are read from the logs of the services that were [told](TestLedger::tell) of.
@@ -149,7 +161,7 @@ impl TestLedger {
         let due = self.ledger().take_due(LEASE, LIMIT).await.expect("what is due can be read");
         let mut done = Done::default();
         for due in due {
-            done.add(self.process(self.read_on(&due)).await);
+            done.add(self.take_in(self.read_on(&due)).await);
         }
         done
     }
@@ -170,13 +182,14 @@ impl TestLedger {
         let mut done = Done::default();
         for leased in leased {
             if let Ok(answer) = self.ledger().perform(leased).await {
-                done.add(self.process(vec![delivery(Input::Answer(answer))]).await);
+                done.add(self.take_in(vec![delivery(Input::Answer(answer))]).await);
             }
         }
         done
     }
 
-    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Done {
+    /// Takes deliveries in, in one transaction if that is possible.
+    pub async fn take_in(&self, batch: Vec<Delivery>) -> Done {
         let done = Done::from(self.ledger().process(batch).await);
         for record in &done.appended {
             // Nobody may be watching.
@@ -184,6 +197,12 @@ impl TestLedger {
         }
         done
     }
+}
+
+async fn open(url: &str, mut service: Service, clock: Clock, chance: Chance) -> Opened {
+    assert_eq!(service.missing(), Vec::<String>::new(), "every method of {service:?} needs a handler");
+    let db = service.database(url).await.expect("the test's database can be opened");
+    service.open(db, clock, chance, Retry::default()).await.expect("the service can be opened")
 }
 
 pub(crate) fn delivery(input: Input) -> Delivery {

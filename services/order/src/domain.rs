@@ -19,12 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::order_view;
 
-ledger::event_set!(pub(crate) enum Event { OrderCreated, OrderProcessed, OrderCanceled, OrderPaymentChanged });
+ledger::event_set!(
+    pub(crate) enum Event {
+        OrderCreated,
+        OrderProcessed,
+        OrderCanceled,
+        OrderPaymentChanged,
+    }
+);
 
 /// An order as its events tell it. Before the first one all three statuses are UNSPECIFIED, and it is nobody's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
-    pub(crate) order_id: String,
+    pub(crate) id: String,
     pub(crate) customer_id: String,
     #[serde(with = "number")]
     pub(crate) status: OrderStatus,
@@ -63,14 +70,14 @@ impl Aggregate for Order {
     }
 
     fn project(&self, _at: &At, rows: &mut Rows) {
-        rows.put(&self.order_id, order_view::row(self));
+        rows.put(&self.id, order_view::row(self));
     }
 }
 
 impl Order {
     fn create(&mut self, created: &OrderCreated, at: &At) {
         *self = Self {
-            order_id: created.order_id.clone(),
+            id: created.order_id.clone(),
             customer_id: created.customer_id.clone(),
             status: OrderStatus::Pending,
             payment: PaymentStatus::None,
@@ -91,7 +98,9 @@ impl Order {
             Cause::Customer | Cause::Timeout | Cause::Unspecified => OrderStatus::Canceled,
         };
         // These two causes are billing's refusal, told in the same event.
-        if matches!(canceled.cause(), Cause::Fraud | Cause::Payment) && decide::may_move(self.payment, PaymentStatus::Failed) {
+        if matches!(canceled.cause(), Cause::Fraud | Cause::Payment)
+            && decide::may_move(self.payment, PaymentStatus::Failed)
+        {
             self.payment = PaymentStatus::Failed;
         }
         self.reason.clone_from(&canceled.reason);

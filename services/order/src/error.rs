@@ -28,8 +28,6 @@ pub(crate) enum Error {
     Malformed { field: String, expected: &'static str },
     #[error("the page token is not one of ours")]
     InvalidPageToken,
-    #[error("the service is stopping; watch again")]
-    Stopping,
 }
 
 impl From<Error> for ledger::Error {
@@ -44,7 +42,9 @@ impl From<Error> for ledger::Error {
             Error::UnknownProducts(lines) => lines
                 .iter()
                 .map(|(line, sku)| (format!("lines[{line}].sku"), format!("the catalogue has no `{sku}`")))
-                .fold(refusal(Code::FailedPrecondition, "UNKNOWN_PRODUCT"), |rejection, (path, what)| rejection.field(path, what)),
+                .fold(refusal(Code::FailedPrecondition, "UNKNOWN_PRODUCT"), |rejection, (path, what)| {
+                    rejection.field(path, what)
+                }),
             Error::TotalMismatch(total) => refusal(Code::FailedPrecondition, "TOTAL_MISMATCH")
                 .with("total_minor", total.minor)
                 .with("currency", &total.currency),
@@ -55,7 +55,6 @@ impl From<Error> for ledger::Error {
             }
             Error::InvalidPageToken => refusal(Code::InvalidArgument, "INVALID_PAGE_TOKEN")
                 .field("page_token", "must be the `next_page_token` of an earlier page, or empty"),
-            Error::Stopping => refusal(Code::Unavailable, "STOPPING"),
         };
         rejection.into()
     }
@@ -63,5 +62,6 @@ impl From<Error> for ledger::Error {
 
 /// The id in a field of a request.
 pub(crate) fn id_in(field: &str, text: &str) -> Result<Id, Error> {
-    text.parse().map_err(|_| Error::Malformed { field: field.to_owned(), expected: "an id: 22 characters of base64url" })
+    text.parse()
+        .map_err(|_| Error::Malformed { field: field.to_owned(), expected: "an id: 22 characters of base64url" })
 }

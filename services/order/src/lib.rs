@@ -1,11 +1,11 @@
-//! Orders. An order is the fold of its own events; whatever happens to it is decided by one pure function, [`domain::decide`].
+//! Orders. An order is the fold of its own events; whatever happens to it is decided by one pure function, `domain::decide`.
 //!
-//! - [`domain`]: the order, its money, and what is decided about it. No queries, nothing asynchronous.
-//! - [`place_order`], [`cancel_order`]: what customers ask for.
-//! - [`payments`], [`customers`]: what other services tell.
-//! - [`queries`]: reading, listing and watching orders, and their histories.
-//! - [`catalogue`]: what can be ordered, and at which price.
-//! - [`store`]: the tables.
+//! - `domain`: the order, its money, and what is decided about it. No queries, nothing asynchronous.
+//! - `place_order`, `cancel_order`: what customers ask for.
+//! - `payments`, `customers`: what other services tell.
+//! - `queries`: reading, listing and watching orders, and their histories.
+//! - `catalogue`: what can be ordered, and at which price.
+//! - `store`: the tables.
 
 mod cancel_order;
 mod catalogue;

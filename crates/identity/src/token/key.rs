@@ -36,7 +36,9 @@ impl SigningKey {
         let parts: [&[u8]; 4] = [&PKCS8_BEFORE_SEED, seed, &PKCS8_BEFORE_PUBLIC_KEY, pair.public_key().as_ref()];
         // One allocation of the full size: growing would leave copies of the seed behind.
         let mut pkcs8 = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
-        parts.iter().for_each(|part| pkcs8.extend_from_slice(part));
+        for part in parts {
+            pkcs8.extend_from_slice(part);
+        }
         Self::from_pkcs8(&pkcs8)
     }
 

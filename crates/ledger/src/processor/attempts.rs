@@ -6,10 +6,10 @@ use tracing::error;
 use crate::delivery::{Answer, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Outcome};
 use crate::error::{Result, internal};
 use crate::ledger::Ledger;
+use crate::store::cursor;
 use crate::store::cursor::{CursorId, State as CursorState};
 use crate::store::effect::{self, State as EffectState};
 use crate::store::receipt::{Model as Receipt, State as ReceiptState};
-use crate::store::cursor;
 use crate::tx::Tx;
 
 impl Ledger {
@@ -66,7 +66,13 @@ impl Ledger {
         Ok(outcome)
     }
 
-    async fn event_failed(&self, tx: &mut Tx, event: &EventDelivery, counted: Option<i32>, reason: String) -> Result<Outcome> {
+    async fn event_failed(
+        &self,
+        tx: &mut Tx,
+        event: &EventDelivery,
+        counted: Option<i32>,
+        reason: String,
+    ) -> Result<Outcome> {
         let (id, row) = lock_cursor(tx, event).await?;
         if event.record.revision != row.revision + 1 {
             return Ok(Outcome::Duplicate);
@@ -83,7 +89,13 @@ impl Ledger {
         Ok(Outcome::Noted)
     }
 
-    async fn command_failed(&self, tx: &mut Tx, command: &Command, counted: Option<i32>, reason: String) -> Result<Outcome> {
+    async fn command_failed(
+        &self,
+        tx: &mut Tx,
+        command: &Command,
+        counted: Option<i32>,
+        reason: String,
+    ) -> Result<Outcome> {
         error!(method = command.method, command = %command.id, attempts = counted, reason, "a command failed");
         if command.anonymous {
             return Ok(Outcome::Ended(failure()));
@@ -95,22 +107,35 @@ impl Ledger {
         let attempts = counted.unwrap_or(0).max(row.attempts + i32::from(counted.is_none()));
         if attempts < self.0.retry.attempts {
             tx.book.set_receipt(command.id, Receipt { attempts, ..row });
-            return Ok(Outcome::GivenBack { delay: self.0.retry.delay(attempts, &self.0.chance), reason: "the command failed".to_owned() });
+            return Ok(Outcome::GivenBack {
+                delay: self.0.retry.delay(attempts, &self.0.chance),
+                reason: "the command failed".to_owned(),
+            });
         }
-        let request = Some(command.body.to_vec());
+        let secret = self.0.handlers.commands.get(&command.method).is_none_or(|handler| handler.secret);
+        let request = (!secret).then(|| command.body.to_vec());
         tx.book.set_receipt(command.id, Receipt { attempts, state: ReceiptState::Failed, request, ..row });
         Ok(Outcome::Ended(failure()))
     }
 
     async fn answer_failed(&self, tx: &mut Tx, answer: &Answer, reason: String) -> Result<Outcome> {
-        let Some(row) = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await? else { return Ok(Outcome::Duplicate) };
+        let Some(row) = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await? else {
+            return Ok(Outcome::Duplicate);
+        };
         // From now on the row holds the answer, and its attempts are those of taking it in.
         let attempts = if row.answer.is_some() { row.attempts + 1 } else { 1 };
         let last = attempts >= self.0.retry.attempts;
         error!(key = %answer.key, kind = answer.kind, attempts, reason, "an answer could not be taken in");
         let state = if last { EffectState::Parked } else { EffectState::Leased };
         let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
-        let changed = effect::Model { state, leased_until, attempts, answer: Some(answer.body.to_vec()), reason: Some(reason), ..row };
+        let changed = effect::Model {
+            state,
+            leased_until,
+            attempts,
+            answer: Some(answer.body.to_vec()),
+            reason: Some(reason),
+            ..row
+        };
         effect::write(&tx.txn, changed).await?;
         Ok(Outcome::Noted)
     }

@@ -15,7 +15,13 @@ use crate::store::receipt::{Model, State};
 use crate::tx::{Cause, Tx};
 
 impl Ledger {
-    pub(super) async fn command(&self, tx: &mut Tx, command: &Command, span: &Span, counted: bool) -> Result<Outcome, Abort> {
+    pub(super) async fn command(
+        &self,
+        tx: &mut Tx,
+        command: &Command,
+        span: &Span,
+        counted: bool,
+    ) -> Result<Outcome, Abort> {
         if let Some(receipt) = tx.book.receipt(command.id) {
             if receipt.fingerprint != fingerprint(tx, command) {
                 return Ok(Outcome::Ended(key_reused()));
@@ -37,16 +43,25 @@ impl Ledger {
         tx.cause = Cause { caller: command.caller.clone(), command_id: Some(command.id), ..Cause::default() };
         match guarded((handler.run)(tx, command.body.clone(), command.prepared.clone()), span).await {
             Ok(response) => complete(tx, command, response),
-            Err(Error::Rejected(rejection)) if !tx.touched.wrote || (tx.touched.stands && command.anonymous) => Ok(reject(tx, command, &rejection)),
-            Err(Error::NotYet(key)) if !tx.touched.wrote => {
-                Ok(Outcome::GivenBack { delay: self.0.retry.delay(1, &self.0.chance), reason: format!("{key} is not here yet") })
+            Err(Error::Rejected(rejection)) if !tx.touched.wrote || (tx.touched.stands && command.anonymous) => {
+                Ok(reject(tx, command, &rejection))
             }
+            Err(Error::NotYet(key)) if !tx.touched.wrote => Ok(Outcome::GivenBack {
+                delay: self.0.retry.delay(1, &self.0.chance),
+                reason: format!("{key} is not here yet"),
+            }),
             Err(error) => Err(error.into()),
         }
     }
 
     fn refused(&self, tx: &Tx, command: &Command) -> Option<Rejection> {
-        let expired = || Rejection::new(Code::FailedPrecondition, "EXPIRED", "the command was not begun in time, and is not carried out");
+        let expired = || {
+            Rejection::new(
+                Code::FailedPrecondition,
+                "EXPIRED",
+                "the command was not begun in time, and is not carried out",
+            )
+        };
         command.refused.clone().or_else(|| (tx.now > command.not_after).then(expired))
     }
 

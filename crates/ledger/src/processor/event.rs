@@ -13,7 +13,13 @@ use crate::store::cursor::{CursorId, Model, State};
 use crate::tx::{Cause, Tx};
 
 impl Ledger {
-    pub(super) async fn event(&self, tx: &mut Tx, delivery: &EventDelivery, span: &Span, counted: bool) -> Result<Outcome, Abort> {
+    pub(super) async fn event(
+        &self,
+        tx: &mut Tx,
+        delivery: &EventDelivery,
+        span: &Span,
+        counted: bool,
+    ) -> Result<Outcome, Abort> {
         let record = &delivery.record;
         let id: CursorId = (delivery.subscription, record.key.clone());
         let cursor = tx.book.cursor(&id)?.clone();
@@ -52,7 +58,8 @@ impl Ledger {
     async fn apply(&self, tx: &mut Tx, delivery: &EventDelivery, span: &Span) -> Result<Outcome> {
         let record = &delivery.record;
         let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
-        let subscription = subscription.ok_or_else(|| Error::Failed(format!("no subscription {}", delivery.subscription)))?;
+        let subscription =
+            subscription.ok_or_else(|| Error::Failed(format!("no subscription {}", delivery.subscription)))?;
         let Some((_, handler)) = subscription.handlers.get(&record.type_name) else {
             if self.0.known_types.contains(&record.type_name) {
                 return Ok(Outcome::Skipped);
@@ -70,11 +77,21 @@ impl Ledger {
 
     /// The key waits for another one, which is read from its owner when this cursor is due.
     pub(super) fn waiting_for(&self, cursor: Model, key: &Key, now: Micros) -> Model {
-        let since = cursor.reason.as_deref().and_then(parse_waits_for).filter(|(waited, _)| waited == key).map_or(now, |(_, since)| since);
+        let since = cursor
+            .reason
+            .as_deref()
+            .and_then(parse_waits_for)
+            .filter(|(waited, _)| waited == key)
+            .map_or(now, |(_, since)| since);
         let waited = i32::try_from(now.since(since).as_secs()).unwrap_or(i32::MAX).saturating_add(1);
         // The longer it has waited, the more seldom it is looked for.
         let due = now.plus(self.0.retry.delay(32 - waited.leading_zeros().cast_signed(), &self.0.chance));
-        Model { state: State::Waiting, due: Some(due.0), reason: Some(format!("{WAITS_FOR}{key} since {}", since.0)), ..cursor }
+        Model {
+            state: State::Waiting,
+            due: Some(due.0),
+            reason: Some(format!("{WAITS_FOR}{key} since {}", since.0)),
+            ..cursor
+        }
     }
 }
 

@@ -91,7 +91,12 @@ impl Ledger {
     }
 
     /// What an aborted delivery comes to; None if it is to be done again at once.
-    async fn resolve(&self, delivery: &mut Delivery, abort: Abort, counted: &mut Option<i32>) -> Result<Option<Outcome>> {
+    async fn resolve(
+        &self,
+        delivery: &mut Delivery,
+        abort: Abort,
+        counted: &mut Option<i32>,
+    ) -> Result<Option<Outcome>> {
         match abort {
             Abort::Suspect => {
                 *counted = Some(self.count(delivery).await?);
@@ -103,7 +108,9 @@ impl Ledger {
                     command.refused = Some(rejection);
                     Ok(None)
                 }
-                _ => self.failed(delivery, *counted, format!("refused, but is no command: {rejection}")).await.map(Some),
+                _ => {
+                    self.failed(delivery, *counted, format!("refused, but is no command: {rejection}")).await.map(Some)
+                }
             },
             Abort::NotYet(key) => {
                 self.uncount(delivery, *counted).await?;
@@ -152,7 +159,12 @@ impl Ledger {
                 Input::Event(event) => {
                     names.push(event.subscription);
                     cursors.push((event.subscription, event.record.key.clone()));
-                    let acts_on = self.0.handlers.subscriptions.get(event.subscription).and_then(|subscription| subscription.acts_on);
+                    let acts_on = self
+                        .0
+                        .handlers
+                        .subscriptions
+                        .get(event.subscription)
+                        .and_then(|subscription| subscription.acts_on);
                     heads.extend(acts_on.map(|kind| Key::new(kind, event.record.key.id())));
                 }
                 Input::Answer(answer) => heads.push(answer.key.clone()),
@@ -205,7 +217,10 @@ fn given_back(outcome: Outcome) -> Processed {
 pub(crate) async fn guarded<T>(handler: impl Future<Output = Result<T>>, span: &tracing::Span) -> Result<T> {
     let caught = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()).await;
     caught.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
         Err(Error::Failed(format!("panicked: {}", text.unwrap_or_default())))
     })
 }

@@ -1,7 +1,9 @@
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect,
+};
 
 /// How far a subscription is with a key.
 #[sea_orm::model]
@@ -85,12 +87,26 @@ pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Resu
     Ok(())
 }
 
-pub(crate) async fn find(connection: &impl ConnectionTrait, subscription: &str, key: &Key) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn find(
+    connection: &impl ConnectionTrait,
+    subscription: &str,
+    key: &Key,
+) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id((subscription.to_owned(), key.to_string())).one(connection).await
 }
 
+/// Whether there is anything to take: asked without a transaction, because mostly there is not.
+pub(crate) async fn any_due(connection: &impl ConnectionTrait, now: Micros) -> Result<bool, DbErr> {
+    Entity::find().filter(Column::State.eq(State::Waiting)).filter(Column::Due.lte(now.0)).exists(connection).await
+}
+
 /// Takes WAITING rows that are due, by making them due again only after `until`: whoever else looks will not see them meanwhile.
-pub(crate) async fn take_due(txn: &DatabaseTransaction, now: Micros, until: Micros, limit: u64) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn take_due(
+    txn: &DatabaseTransaction,
+    now: Micros,
+    until: Micros,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
     let rows = Entity::find()
         .filter(Column::State.eq(State::Waiting))
         .filter(Column::Due.lte(now.0))

@@ -68,8 +68,19 @@ pub(crate) async fn write(txn: &DatabaseTransaction, row: Model) -> Result<(), D
     Ok(())
 }
 
+/// Whether there is anything to lease: asked without a transaction, because mostly there is not.
+pub(crate) async fn any_due(connection: &impl ConnectionTrait, now: Micros) -> Result<bool, DbErr> {
+    let open = Entity::find().filter(Column::State.is_in([State::Wished, State::Leased]));
+    open.filter(Column::LeasedUntil.lte(now.0)).exists(connection).await
+}
+
 /// Leases what is due until `until`, and answers the rows as they were before.
-pub(crate) async fn lease(txn: &DatabaseTransaction, now: Micros, until: Micros, limit: u64) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn lease(
+    txn: &DatabaseTransaction,
+    now: Micros,
+    until: Micros,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
     let due = Entity::find()
         .filter(Column::State.is_in([State::Wished, State::Leased]))
         .filter(Column::LeasedUntil.lte(now.0))

@@ -56,7 +56,8 @@ impl From<&Record> for Model {
 
 impl Model {
     fn into_record(self, source: Id) -> Result<Record, DbErr> {
-        let malformed = |what: &str| DbErr::Type(format!("event {} of {}: its {what} cannot be read", self.revision, self.key));
+        let malformed =
+            |what: &str| DbErr::Type(format!("event {} of {}: its {what} cannot be read", self.revision, self.key));
         Ok(Record {
             id: self.event_id,
             source,
@@ -64,7 +65,12 @@ impl Model {
             epoch: self.epoch,
             revision: self.revision,
             history: History(self.history.as_slice().try_into().map_err(|_| malformed("history"))?),
-            command_id: self.command_id.as_deref().map(Id::from_str).transpose().map_err(|_| malformed("command id"))?,
+            command_id: self
+                .command_id
+                .as_deref()
+                .map(Id::from_str)
+                .transpose()
+                .map_err(|_| malformed("command id"))?,
             type_name: self.type_name,
             body: self.body.into(),
             time: Micros(self.time),
@@ -105,14 +111,24 @@ pub(crate) async fn read(
 }
 
 /// One event.
-pub(crate) async fn find(connection: &impl ConnectionTrait, key: &Key, revision: i64, source: Id) -> Result<Option<Record>, DbErr> {
+pub(crate) async fn find(
+    connection: &impl ConnectionTrait,
+    key: &Key,
+    revision: i64,
+    source: Id,
+) -> Result<Option<Record>, DbErr> {
     let row = Entity::find_by_id((key.to_string(), revision)).one(connection).await?;
     row.map(|row| row.into_record(source)).transpose()
 }
 
 /// Events that were committed before `before` and are not marked as published. Chosen by the mark and never by a number, because a
 /// transaction that commits late would be missed.
-pub(crate) async fn unpublished(connection: &impl ConnectionTrait, before: Micros, limit: u64, source: Id) -> Result<Vec<Record>, DbErr> {
+pub(crate) async fn unpublished(
+    connection: &impl ConnectionTrait,
+    before: Micros,
+    limit: u64,
+    source: Id,
+) -> Result<Vec<Record>, DbErr> {
     let rows = Entity::find()
         .filter(Column::PublishedAt.is_null())
         .filter(Column::Time.lt(before.0))

@@ -41,7 +41,14 @@ pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Ve
     if !locked.is_empty() {
         let rows = locked.into_iter().map(IntoActiveModel::into_active_model).map(ActiveModel::reset_all);
         let update = OnConflict::column(Column::Key)
-            .update_columns([Column::Epoch, Column::Revision, Column::History, Column::Time, Column::State, Column::Fold])
+            .update_columns([
+                Column::Epoch,
+                Column::Revision,
+                Column::History,
+                Column::Time,
+                Column::State,
+                Column::Fold,
+            ])
             .to_owned();
         Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
     }

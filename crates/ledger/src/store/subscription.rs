@@ -17,9 +17,13 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Writes the rows that are missing.
-pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: impl Iterator<Item = (&'static str, i32)>) -> Result<(), DbErr> {
-    let rows: Vec<_> =
-        rows.map(|(name, version)| ActiveModel { name: Set(name.to_owned()), version: Set(version), starts_at: Set(None) }).collect();
+pub(crate) async fn insert_missing(
+    txn: &DatabaseTransaction,
+    rows: impl Iterator<Item = (&'static str, i32)>,
+) -> Result<(), DbErr> {
+    let rows: Vec<_> = rows
+        .map(|(name, version)| ActiveModel { name: Set(name.to_owned()), version: Set(version), starts_at: Set(None) })
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -29,6 +33,9 @@ pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: impl Iterato
 }
 
 /// Holds the rows shared, so that no other version takes a subscription over before this transaction has ended.
-pub(crate) async fn share(txn: &DatabaseTransaction, names: impl IntoIterator<Item = &'static str>) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn share(
+    txn: &DatabaseTransaction,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Result<Vec<Model>, DbErr> {
     Entity::find().filter(Column::Name.is_in(names)).order_by_asc(Column::Name).lock_shared().all(txn).await
 }

@@ -48,7 +48,11 @@ impl Customer {
             locale: "en".to_owned(),
         };
         let user_id = registration.register(register).await?.into_inner().user_id;
-        let login = LoginRequest { address: person.address.to_owned(), password: person.password.to_owned(), device_name: "demo".to_owned() };
+        let login = LoginRequest {
+            address: person.address.to_owned(),
+            password: person.password.to_owned(),
+            device_name: "demo".to_owned(),
+        };
         let tokens = registration.login(login).await?.into_inner().tokens.unwrap_or_default();
         Ok(Self { channel, authorization: format!("Bearer {}", tokens.access_token), user_id })
     }
@@ -66,15 +70,25 @@ impl Customer {
     }
 
     /// Places an order under an idempotency key, and gives the answer with the trace that it began.
-    pub async fn place(&self, key: &str, sku: &str, quantity: i32, method: &str) -> Result<(PlaceOrderResponse, TraceContext), Status> {
+    pub async fn place(
+        &self,
+        key: &str,
+        sku: &str,
+        quantity: i32,
+        method: &str,
+    ) -> Result<(PlaceOrderResponse, TraceContext), Status> {
         let span = trace::span::rpc_client("millrace.order.v1.OrderService/PlaceOrder");
         let context = trace::of(&span);
         let call = async {
             let lines = vec![Line { sku: sku.to_owned(), quantity }];
             let request = PlaceOrderRequest { lines, payment_method_id: method.to_owned(), expected_total: None };
-            let answer = OrderServiceClient::new(self.channel.clone()).place_order(self.request(request, Some(key))?).await;
-            trace::span::record_client(&Span::current(), answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok));
-            Ok(answer?.into_inner())
+            let answer =
+                OrderServiceClient::new(self.channel.clone()).place_order(self.request(request, Some(key))?).await;
+            trace::span::record_client(
+                &Span::current(),
+                answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok),
+            );
+            answer.map(tonic::Response::into_inner)
         };
         Ok((call.instrument(span).await?, context))
     }
@@ -83,7 +97,10 @@ impl Customer {
     pub async fn watch(&self, order_id: &str, enough: impl Fn(&Order) -> bool) -> Result<Order, Status> {
         let request = WatchOrderRequest { order_id: order_id.to_owned(), after_revision: 0 };
         let watching = async {
-            let mut changes = OrderServiceClient::new(self.channel.clone()).watch_order(self.request(request, None)?).await?.into_inner();
+            let mut changes = OrderServiceClient::new(self.channel.clone())
+                .watch_order(self.request(request, None)?)
+                .await?
+                .into_inner();
             while let Some(change) = changes.message().await? {
                 if let Some(order) = change.order.filter(&enough) {
                     return Ok(order);
@@ -97,7 +114,11 @@ impl Customer {
 
     pub async fn orders(&self) -> Result<Vec<Order>, Status> {
         let request = ListOrdersRequest { page_size: 100, page_token: String::new() };
-        Ok(OrderServiceClient::new(self.channel.clone()).list_orders(self.request(request, None)?).await?.into_inner().orders)
+        Ok(OrderServiceClient::new(self.channel.clone())
+            .list_orders(self.request(request, None)?)
+            .await?
+            .into_inner()
+            .orders)
     }
 
     pub async fn payment(&self, order_id: &str) -> Result<Payment, Status> {
@@ -108,12 +129,18 @@ impl Customer {
 
     pub async fn command(&self, name: &str) -> Result<GetCommandResponse, Status> {
         let request = GetCommandRequest { command: name.to_owned() };
-        Ok(CommandServiceClient::new(self.channel.clone()).get_command(self.request(request, None)?).await?.into_inner())
+        Ok(CommandServiceClient::new(self.channel.clone())
+            .get_command(self.request(request, None)?)
+            .await?
+            .into_inner())
     }
 
     pub async fn wait_command(&self, name: &str) -> Result<WaitCommandResponse, Status> {
         let request = WaitCommandRequest { command: name.to_owned(), timeout: None };
-        Ok(CommandServiceClient::new(self.channel.clone()).wait_command(self.request(request, None)?).await?.into_inner())
+        Ok(CommandServiceClient::new(self.channel.clone())
+            .wait_command(self.request(request, None)?)
+            .await?
+            .into_inner())
     }
 
     fn request<M>(&self, message: M, key: Option<&str>) -> Result<Request<M>, Status> {

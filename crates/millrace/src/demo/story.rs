@@ -11,8 +11,8 @@ use tonic::transport::Endpoint;
 use uuid::Uuid;
 
 use super::client::{Customer, Person};
-use crate::shop::{Shop, ShopError};
 use crate::Role;
+use crate::shop::{Shop, ShopError};
 
 /// Where the story took a turn that it must not take.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,12 @@ async fn orders_that_go_as_they_go(teller: &mut Teller, ada: &Customer, card: &s
     Ok(context)
 }
 
-async fn orders_while_something_is_down(teller: &mut Teller, shop: &mut Shop, ada: &Customer, card: &str) -> Result<()> {
+async fn orders_while_something_is_down(
+    teller: &mut Teller,
+    shop: &mut Shop,
+    ada: &Customer,
+    card: &str,
+) -> Result<()> {
     teller.chapter("The order service is stopped, and Ada orders all the same")?;
     shop.stop_role(Role::Order).await?;
     let placed = ada.place(&new_key(), "teapot", 1, card).await;
@@ -124,7 +129,10 @@ async fn a_retry(teller: &mut Teller, ada: &Customer, card: &str) -> Result<()> 
         let id = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
         ids.push((id, replayed));
     }
-    teller.expect(format!("{} again, as a replay", ids[0].0), format!("{} again, as {} replay", ids[1].0, if ids[1].1 { "a" } else { "no" }))?;
+    teller.expect(
+        format!("{} again, as a replay", ids[0].0),
+        format!("{} again, as {} replay", ids[1].0, if ids[1].1 { "a" } else { "no" }),
+    )?;
     let order = ada.watch(&ids[0].0, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::Processed)
 }
@@ -177,7 +185,11 @@ impl Teller {
 
     fn expect(&self, expected: impl Display, found: impl Display) -> Result<()> {
         let (expected, found) = (expected.to_string(), found.to_string());
-        if expected == found { Ok(()) } else { Err(StoryError::Turn { chapter: self.chapter.clone(), expected, found }) }
+        if expected == found {
+            Ok(())
+        } else {
+            Err(StoryError::Turn { chapter: self.chapter.clone(), expected, found })
+        }
     }
 
     /// Says how an order was answered, and gives its id, which the receipt tells even when it only says ACCEPTED.
@@ -196,7 +208,11 @@ impl Teller {
         let order = self.call(order)?;
         let status = short(order.status().as_str_name());
         let reason = if order.reason.is_empty() { String::new() } else { format!(" ({})", order.reason) };
-        self.say(format_args!("order {}: {status}{reason}, payment {}", order.order_id, short(order.payment_status().as_str_name())));
+        self.say(format_args!(
+            "order {}: {status}{reason}, payment {}",
+            order.order_id,
+            short(order.payment_status().as_str_name())
+        ));
         self.expect(short(expected.as_str_name()), status)
     }
 }

@@ -16,7 +16,7 @@ impl Default for Limits {
 }
 
 /// What is to be paid, by whom, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) customer_id: String,
     pub(crate) amount: Money,
@@ -39,7 +39,7 @@ impl Order {
 
 /// The rules against fraud. `card` is where the card was issued, and `customer` where its owner lives, as ISO 3166-1 codes; empty if
 /// nobody told.
-pub(crate) fn check(order: Order, card: &str, customer: &str, limits: &Limits) -> Result<Order, Refusal> {
+pub(crate) fn check(order: Order, card: &str, customer: &str, limits: Limits) -> Result<Order, Refusal> {
     let Money { currency, minor } = &order.amount;
     if *minor > limits.most_minor {
         let most = limits.most_minor;
@@ -48,7 +48,9 @@ pub(crate) fn check(order: Order, card: &str, customer: &str, limits: &Limits) -
     }
     // The countries themselves are personal, and events are for ever.
     if !customer.is_empty() && card != customer {
-        return Err(order.refused(Cause::Fraud, "the card was issued in another country than the one its owner lives in"));
+        return Err(
+            order.refused(Cause::Fraud, "the card was issued in another country than the one its owner lives in")
+        );
     }
     Ok(order)
 }
@@ -63,7 +65,7 @@ mod tests {
     }
 
     fn reason(minor: i64, card: &str, customer: &str) -> Option<String> {
-        let checked = check(order(minor), card, customer, &Limits { most_minor: 100 });
+        let checked = check(order(minor), card, customer, Limits { most_minor: 100 });
         checked.err().map(|refusal| refusal.reason)
     }
 

@@ -20,14 +20,15 @@ pub(crate) enum Input {
     },
     Authorized(Outcome),
     Captured(Outcome),
-    Voided(Outcome),
+    /// The reservation is gone: it was let go, or it had run out.
+    Voided,
     Refunded(Outcome),
 }
 
 /// What the provider is to be asked next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    Authorize,
+    Authorize(Order),
     Capture,
     Void,
     Refund,
@@ -43,12 +44,15 @@ pub(crate) struct Decision {
 /// Keys have no mutual order, so every input may come in every step: what comes too early is recorded, what comes too late is ignored.
 ///
 /// Fails only if the provider refuses to give money back, which an operator must settle.
+#[expect(clippy::match_same_arms, reason = "a table of transitions, read step by step")]
 pub(crate) fn decide(id: Id, payment: &Payment, input: Input) -> Result<Decision, Error> {
     let facts = Facts { order_id: id.to_string(), payment };
     Ok(match (payment.step, input) {
-        (Step::New, Input::Ordered(Ok(order))) => facts.requested(order).and(Act::Authorize),
+        (Step::New, Input::Ordered(Ok(order))) => facts.requested(order.clone()).and(Act::Authorize(order)),
         (Step::New, Input::Ordered(Err(refusal))) => facts.failed(refusal),
-        (Step::New, Input::Canceled { .. }) | (Step::Authorizing, Input::Canceled { withdrawn: true }) => facts.voided(),
+        (Step::New, Input::Canceled { .. }) | (Step::Authorizing, Input::Canceled { withdrawn: true }) => {
+            facts.voided()
+        }
         (Step::Capturing, Input::Canceled { withdrawn: true }) => facts.cancel_requested().and(Act::Void),
         (Step::Authorizing | Step::Capturing, Input::Canceled { withdrawn: false }) => facts.cancel_requested(),
         (Step::Captured, Input::Canceled { .. }) => facts.refund_requested().and(Act::Refund),
@@ -64,8 +68,7 @@ pub(crate) fn decide(id: Id, payment: &Payment, input: Input) -> Result<Decision
         (Step::Capturing, Input::Captured(Outcome::Refused(reason))) => facts.declined(reason).and(Act::Void),
         (Step::Canceling, Input::Captured(Outcome::Refused(_))) => facts.voided().and(Act::Void),
 
-        // A reservation that cannot be let go runs out by itself: nothing was taken either way.
-        (Step::Canceling, Input::Voided(_)) => facts.voided(),
+        (Step::Canceling, Input::Voided) => facts.voided(),
         (Step::Refunding, Input::Refunded(Outcome::Done)) => facts.refunded(),
         (Step::Refunding, Input::Refunded(Outcome::Refused(reason))) => return Err(Error::RefundRefused(reason)),
 
@@ -127,7 +130,7 @@ impl Facts<'_> {
 }
 
 impl Decision {
-    const fn and(mut self, act: Act) -> Self {
+    fn and(mut self, act: Act) -> Self {
         self.act = Some(act);
         self
     }

@@ -2,7 +2,11 @@ use ledger::{Aggregate, At};
 use proto::billing::v1::PaymentMethodAdded;
 use serde::{Deserialize, Serialize};
 
-ledger::event_set!(pub enum Event { PaymentMethodAdded });
+ledger::event_set!(
+    pub enum Event {
+        PaymentMethodAdded,
+    }
+);
 
 /// A way to pay, as far as others may know it: the card's token is in a table of its own and in no event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,5 +1,4 @@
-use event::Key;
-use ledger::{Aggregate, At, Effect as _, Rows};
+use ledger::{Aggregate, At, Rows};
 use proto::billing::v1::{
     PaymentAuthorized, PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested,
     PaymentRefunded, PaymentRequested, PaymentVoided,
@@ -7,19 +6,20 @@ use proto::billing::v1::{
 use serde::{Deserialize, Serialize};
 
 use super::Money;
-use crate::effects::Authorize;
 use crate::store::payment;
 
-ledger::event_set!(pub(crate) enum Event {
-    PaymentRequested,
-    PaymentAuthorized,
-    PaymentProcessed,
-    PaymentFailed,
-    PaymentVoided,
-    PaymentRefundRequested,
-    PaymentRefunded,
-    PaymentCancelRequested,
-});
+ledger::event_set!(
+    pub(crate) enum Event {
+        PaymentRequested,
+        PaymentAuthorized,
+        PaymentProcessed,
+        PaymentFailed,
+        PaymentVoided,
+        PaymentRefundRequested,
+        PaymentRefunded,
+        PaymentCancelRequested,
+    }
+);
 
 /// The payment of an order, under the order's id. It is the fence between charging an order and canceling it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,8 @@ pub(crate) struct Payment {
     /// None if the provider was never asked.
     pub(crate) amount: Option<Money>,
     pub(crate) reason: String,
-    /// The revision with which the provider was asked to reserve the amount: it names the charge.
-    requested: i64,
+    /// The revision with which the provider was asked to reserve the amount; 0 if it never was.
+    pub(crate) requested: i64,
 }
 
 /// How far a payment is.
@@ -58,13 +58,6 @@ pub(crate) enum Step {
     Voided,
     /// Final: nothing was taken, because the order was refused.
     Failed,
-}
-
-impl Payment {
-    /// The name of the charge at the provider: the reference under which it was reserved.
-    pub(crate) fn charge(&self, key: &Key) -> String {
-        ledger::reference(key, Authorize::KIND, self.requested)
-    }
 }
 
 impl Aggregate for Payment {

@@ -52,7 +52,7 @@ impl Simulated {
     }
 
     async fn enter(&self, reference: &str, entry: Entry<'_>) -> Result<Booked, Unanswered> {
-        let booked = self.books.enter(reference, entry).await.map_err(unanswered)?;
+        let booked = self.books.enter(reference, entry).await.map_err(|error| unanswered(&error))?;
         if booked.card == Some(Card::Late) {
             tokio::time::sleep(self.late_by).await;
         }
@@ -87,10 +87,10 @@ impl Provider for Simulated {
     }
 
     async fn ask(&self, reference: &str) -> Result<Option<Outcome>, Unanswered> {
-        self.books.outcome(reference).await.map_err(unanswered)
+        self.books.outcome(reference).await.map_err(|error| unanswered(&error))
     }
 }
 
-fn unanswered(error: DbErr) -> Unanswered {
+fn unanswered(error: &DbErr) -> Unanswered {
     Unanswered(error.to_string())
 }

@@ -11,10 +11,15 @@ use crate::error::Error;
 pub(crate) enum Input {
     Place(Placement),
     /// By whoever says to be its customer.
-    Cancel { by: Id },
+    Cancel {
+        by: Id,
+    },
     PaymentAuthorized,
     PaymentProcessed,
-    PaymentFailed { cause: payment_failed::Cause, reason: String },
+    PaymentFailed {
+        cause: payment_failed::Cause,
+        reason: String,
+    },
     PaymentVoided,
     PaymentRefundRequested,
     PaymentRefunded,
@@ -105,7 +110,7 @@ fn cancel(order: &Order, by: Id) -> Result<Vec<Event>, Error> {
 fn processed(order: &Order) -> Vec<Event> {
     let news = may_move(order.payment, PaymentStatus::Captured);
     match order.status {
-        OrderStatus::Pending if news => vec![OrderProcessed { order_id: order.order_id.clone() }.into()],
+        OrderStatus::Pending if news => vec![OrderProcessed { order_id: order.id.clone() }.into()],
         // The order came to nothing meanwhile. Billing heard that too, and gives back what it took.
         _ => moved(order, PaymentStatus::Captured),
     }
@@ -123,11 +128,11 @@ fn failed(order: &Order, cause: payment_failed::Cause, reason: String) -> Vec<Ev
 }
 
 fn canceled(order: &Order, cause: Cause, reason: String) -> Event {
-    OrderCanceled { order_id: order.order_id.clone(), cause: cause.into(), reason }.into()
+    OrderCanceled { order_id: order.id.clone(), cause: cause.into(), reason }.into()
 }
 
 /// The money moved, and the order's status does not follow from that.
 fn moved(order: &Order, to: PaymentStatus) -> Vec<Event> {
-    let changed = || OrderPaymentChanged { order_id: order.order_id.clone(), payment_status: to.into() }.into();
+    let changed = || OrderPaymentChanged { order_id: order.id.clone(), payment_status: to.into() }.into();
     may_move(order.payment, to).then(changed).into_iter().collect()
 }

@@ -149,7 +149,8 @@ fn a_refusal_after_a_cancel_moves_only_the_money() {
 #[test]
 fn a_charge_that_wins_over_a_cancel_is_given_back() {
     let cancel = Input::Cancel { by: customer() };
-    let answers = [Input::PaymentAuthorized, Input::PaymentProcessed, Input::PaymentRefundRequested, Input::PaymentRefunded];
+    let answers =
+        [Input::PaymentAuthorized, Input::PaymentProcessed, Input::PaymentRefundRequested, Input::PaymentRefunded];
     let statuses = [Authorized, Captured, RefundPending, Refunded];
     for (told, payment) in statuses.into_iter().enumerate() {
         let inputs = std::iter::once(cancel.clone()).chain(answers[..=told].iter().cloned());

@@ -8,7 +8,7 @@ impl From<&Order> for v1::Order {
     fn from(order: &Order) -> Self {
         let order = order.clone();
         Self {
-            order_id: order.order_id,
+            order_id: order.id,
             customer_id: order.customer_id,
             status: order.status.into(),
             payment_status: order.payment.into(),

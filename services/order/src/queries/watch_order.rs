@@ -1,12 +1,12 @@
 use event::{Id, Key};
 use futures::{Stream, stream};
-use ledger::{Aggregate as _, Result};
+use ledger::{Aggregate as _, Error, Result};
 use proto::order::v1::{WatchOrderRequest, WatchOrderResponse};
 use serve::Watch;
 
 use super::own_order;
 use crate::domain::{Order, is_settled};
-use crate::error::{Error, id_in};
+use crate::error::id_in;
 
 /// Ends well only once nothing will happen to the order any more. A PROCESSED order is watched on, because the goods are still to come,
 /// and a canceled one until its money is settled.
@@ -41,7 +41,8 @@ impl Watching {
                 return Ok(None);
             }
             if !self.watch.changed(&key).await {
-                return Err(Error::Stopping.into());
+                // Not the end of the story: the client is to watch on at another instance.
+                return Err(Error::Transient("the service is stopping".to_owned()));
             }
         }
     }

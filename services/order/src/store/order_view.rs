@@ -34,7 +34,7 @@ pub(crate) struct Place {
 
 pub(crate) fn row(order: &Order) -> ActiveModel {
     ActiveModel {
-        order_id: Set(order.order_id.clone()),
+        order_id: Set(order.id.clone()),
         customer_id: Set(order.customer_id.clone()),
         placed_at: Set(order.placed_at),
         view: Set(v1::Order::from(order).encode_to_vec()),
@@ -73,7 +73,8 @@ fn of(customer_id: Id) -> Select<Entity> {
 
 impl Model {
     fn into_listed(self) -> Result<(Place, v1::Order)> {
-        let order_id = self.order_id.parse().map_err(|_| ledger::Error::Failed("an order's id cannot be read".to_owned()))?;
+        let order_id =
+            self.order_id.parse().map_err(|_| ledger::Error::Failed("an order's id cannot be read".to_owned()))?;
         Ok((Place { placed_at: self.placed_at, order_id }, v1::Order::decode(&*self.view)?))
     }
 }

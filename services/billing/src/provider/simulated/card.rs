@@ -5,7 +5,7 @@ use crate::card_token::CardToken;
 /// How a card behaves, decided by its token alone. The books keep this, and never the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
-pub(super) enum Card {
+pub(crate) enum Card {
     Approved = 1,
     Declined = 2,
     Timeout = 3,

@@ -35,7 +35,11 @@ pub(super) async fn claim(txn: &DatabaseTransaction, reference: &str, charge: &s
 
 /// Notes why nothing was done.
 pub(super) async fn refuse(txn: &DatabaseTransaction, reference: &str, refusal: &str) -> Result<(), DbErr> {
-    let row = ActiveModel { reference: Unchanged(reference.to_owned()), refusal: Set(Some(refusal.to_owned())), ..Default::default() };
+    let row = ActiveModel {
+        reference: Unchanged(reference.to_owned()),
+        refusal: Set(Some(refusal.to_owned())),
+        ..Default::default()
+    };
     row.update(txn).await?;
     Ok(())
 }

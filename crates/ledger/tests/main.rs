@@ -1,0 +1,46 @@
+//! The ledger's promises, driven by hand: deliveries as a broker might bring them, a clock that only the test moves, and every test on
+//! SQLite and on Postgres. The toy service is in `toy`, what drives it in `shop`.
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests report by panicking")]
+
+mod shop;
+mod toy;
+
+/// Makes two tests of each check: one on either database.
+macro_rules! on_both {
+    ($($check:ident),+ $(,)?) => {
+        $(mod $check {
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$check(&crate::shop::Shop::on_sqlite().await).await;
+            }
+
+            #[tokio::test]
+            async fn on_postgres() {
+                super::$check(&crate::shop::Shop::on_postgres().await).await;
+            }
+        })+
+    };
+}
+
+/// Makes a test of each check, with two instances of the service on one Postgres database.
+macro_rules! on_two_instances {
+    ($($check:ident),+ $(,)?) => {
+        $(mod $check {
+            #[tokio::test]
+            async fn on_postgres() {
+                let one = crate::shop::Shop::on_postgres().await;
+                let two = one.another_instance().await;
+                super::$check(&one, &two).await;
+            }
+        })+
+    };
+}
+
+mod append;
+mod atomicity;
+mod effects;
+mod events;
+mod interleavings;
+mod poison;
+mod receipts;
+mod sqlite;

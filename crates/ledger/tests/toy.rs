@@ -1,0 +1,379 @@
+//! A toy service: counters with a limit, a replica, and a provider of payments whose answers are scripted. What a command or an event does
+//! is written in it, as a list of steps.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event::{Id, Key, Schema};
+use millrace_ledger::{
+    Aggregate, Answered, At, Begun, Code, Effect, Error, Handlers, Loaded, Reader, Rejection, Result, Rows,
+    Subscription, Tx, event_set,
+};
+use proto::command::v1::Receipt;
+use proto::order::v1::{Order, OrderCreated, OrderProcessed, PlaceOrderRequest, PlaceOrderResponse};
+use proto::registration::v1::{RegisterRequest, RegisterResponse};
+use sea_orm::entity::prelude::*;
+use sea_orm::{ActiveValue::Set, Statement};
+use sea_orm_migration::prelude::*;
+use tokio::sync::watch;
+
+/// Units came in.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Stocked {
+    #[prost(int64, tag = "1")]
+    pub(crate) units: i64,
+}
+
+/// Units went out.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Sold {
+    #[prost(int64, tag = "1")]
+    pub(crate) units: i64,
+}
+
+/// A payment came in.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Paid {
+    #[prost(int64, tag = "1")]
+    pub(crate) amount: i64,
+}
+
+/// The wish for a payment.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Charge {
+    #[prost(int64, tag = "1")]
+    pub(crate) amount: i64,
+}
+
+/// What the provider said.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Charged {
+    #[prost(string, tag = "1")]
+    pub(crate) said: String,
+}
+
+macro_rules! named {
+    ($($message:ident),+) => {
+        $(impl prost::Name for $message {
+            const NAME: &'static str = stringify!($message);
+            const PACKAGE: &'static str = "millrace.counter.v1";
+        })+
+    };
+}
+named!(Stocked, Sold, Paid);
+
+event_set!(
+    pub(crate) enum Event {
+        Stocked,
+        Sold,
+        Paid,
+    }
+);
+
+impl Effect for Charge {
+    const KIND: &'static str = "charge";
+    type Answer = Charged;
+}
+
+/// Something of which there is a limited number of units.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Counter {
+    pub(crate) units: i64,
+    pub(crate) sold: i64,
+    pub(crate) paid: i64,
+}
+
+impl Aggregate for Counter {
+    const KIND: &'static str = "counter";
+    const FOLD: i32 = 1;
+    type Event = Event;
+
+    fn apply(&mut self, event: &Event, _at: &At) {
+        match event {
+            Event::Stocked(Stocked { units }) => self.units += units,
+            Event::Sold(Sold { units }) => (self.units, self.sold) = (self.units - units, self.sold + units),
+            Event::Paid(Paid { amount }) => self.paid += amount,
+        }
+    }
+
+    fn project(&self, at: &At, rows: &mut Rows) {
+        let (id, units, revision) = (at.id.to_string(), self.units, at.revision);
+        rows.put(id.clone(), shelf::ActiveModel { id: Set(id), units: Set(units), revision: Set(revision) });
+    }
+}
+
+/// The same aggregate as a later version of the code folds it: it counts its events, too.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Recount {
+    counter: Counter,
+    pub(crate) events: i64,
+}
+
+impl Aggregate for Recount {
+    const KIND: &'static str = "counter";
+    const FOLD: i32 = 2;
+    type Event = Event;
+
+    fn apply(&mut self, event: &Event, at: &At) {
+        self.events += 1;
+        self.counter.apply(event, at);
+    }
+}
+
+/// The projection of counters.
+pub(crate) mod shelf {
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "shelf")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub units: i64,
+        pub revision: i64,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(crate) struct CreateToy;
+
+impl MigrationName for CreateToy {
+    fn name(&self) -> &'static str {
+        "m1001_create_toy"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreateToy {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        for table in [
+            "create table shelf (id text primary key, units bigint not null, revision bigint not null)",
+            "create table note (text text primary key)",
+            "create table seen (key text, revision bigint, times bigint not null, place bigint not null, primary key (key, revision))",
+        ] {
+            connection.execute_unprepared(table).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the toy is started with: the script of the world outside, and what handlers tell the test.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// While set, the steps `fail`, `panic` and `refuse` do what they say.
+    pub(crate) broken: AtomicBool,
+    /// How often a verb was begun.
+    begun: Mutex<HashMap<String, usize>>,
+    /// How many handlers have arrived at the step `meet`.
+    arrived: watch::Sender<usize>,
+    /// What the provider will say; then "paid".
+    pub(crate) answers: Mutex<VecDeque<&'static str>>,
+    /// What the provider was called with: the reference, and whether it was to be asked first.
+    pub(crate) calls: Mutex<Vec<(String, bool)>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let (answers, calls) = (Mutex::default(), Mutex::default());
+        Self { broken: AtomicBool::new(true), begun: Mutex::default(), arrived: watch::Sender::new(0), answers, calls }
+    }
+}
+
+impl World {
+    pub(crate) fn times(&self, verb: &str) -> usize {
+        lock(&self.begun).get(verb).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn repair(&self) {
+        self.broken.store(false, Ordering::SeqCst);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The toy's handlers. PlaceOrder carries the steps of a command, Register those of one that anybody may send.
+pub(crate) fn handlers(schema: &Schema) -> Handlers {
+    let mut handlers = Handlers::default();
+    handlers.command(schema, Counter::KIND, act);
+    handlers.command(schema, Counter::KIND, act_for_anybody);
+    handlers.subscription(Subscription::new("replica", 1).on(on_created));
+    handlers.subscription(Subscription::new("clerk", 1).acts_on(Counter::KIND).on(on_processed));
+    handlers.effect::<Charge, _, _, _>(perform, on_charged);
+    handlers
+}
+
+async fn act(cx: &mut Tx, request: PlaceOrderRequest) -> Result<PlaceOrderResponse> {
+    steps(cx, &request.payment_method_id).await?;
+    let receipt = request.payment_method_id.contains("answer-with-a-receipt").then(Receipt::default);
+    // A second run would answer something else.
+    let order = Order { order_id: cx.new_id().to_string(), ..Default::default() };
+    Ok(PlaceOrderResponse { receipt, order: Some(order) })
+}
+
+async fn act_for_anybody(cx: &mut Tx, request: RegisterRequest) -> Result<RegisterResponse> {
+    steps(cx, &request.display_name).await?;
+    Ok(RegisterResponse::default())
+}
+
+async fn on_created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
+    see(cx).await?;
+    steps(cx, &event.customer_id).await
+}
+
+async fn on_processed(cx: &mut Tx, event: OrderProcessed) -> Result<()> {
+    steps(cx, &event.order_id).await
+}
+
+/// Notes which event was applied, how often, and as which of its key.
+async fn see(cx: &mut Tx) -> Result<()> {
+    let (key, revision) = (cx.event()?.key.to_string(), cx.event()?.revision);
+    let sql = "insert into seen (key, revision, times, place) values ($1, $2, 1, 1 + (select count(*) from seen where key = $1)) \
+               on conflict (key, revision) do update set times = seen.times + 1";
+    let statement = Statement::from_sql_and_values(cx.db().get_database_backend(), sql, [key.into(), revision.into()]);
+    cx.write().execute_raw(statement).await?;
+    Ok(())
+}
+
+/// Steps, such as `sell 1 <counter>; fail`: a verb, perhaps a number, perhaps an argument.
+async fn steps(cx: &mut Tx, steps: &str) -> Result<()> {
+    for text in steps.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let (number, argument) = rest.split_once(' ').unwrap_or((rest, ""));
+        match number.parse() {
+            Ok(units) => step(cx, verb, units, argument).await?,
+            Err(_) => step(cx, verb, 0, rest).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn step(cx: &mut Tx, verb: &str, units: i64, argument: &str) -> Result<()> {
+    let world = Arc::clone(cx.service::<Arc<World>>()?);
+    *lock(&world.begun).entry(verb.to_owned()).or_default() += 1;
+    match verb {
+        "stock" => append(cx, argument, &[Stocked { units }.into()]).await,
+        "stock-twice" => append(cx, argument, &[Stocked { units }.into(), Stocked { units }.into()]).await,
+        "sell" => sell(cx, argument, units).await,
+        "charge" => charge(cx, argument, units).await,
+        "withdraw" => withdraw(cx, argument).await,
+        "restock" => restock(cx, argument, units).await,
+        "recount" => recount(cx, argument).await,
+        "append-stale" => append_stale(cx, argument).await,
+        "load" => counter(cx, argument).await.map(drop),
+        "write" => write(cx, argument).await,
+        "reject" => Err(rejection("REJECTED").into()),
+        "refuse" if world.is_broken() => Err(rejection("REFUSED").into()),
+        "fail" if world.is_broken() => Err(Error::Failed(format!("told to fail {argument}"))),
+        "panic" if world.is_broken() => panic!("told to panic"),
+        "be-away" if world.is_broken() => Err(Error::Transient("told to be away".to_owned())),
+        "hang" if world.is_broken() => std::future::pending().await,
+        "wait" => wait(cx, argument).await,
+        "meet" => meet(&world).await,
+        _ => Ok(()),
+    }
+}
+
+async fn counter(cx: &mut Tx, id: &str) -> Result<Loaded<Counter>> {
+    let id = id.parse::<Id>().map_err(|error| Error::Failed(error.to_string()))?;
+    cx.load(id).await
+}
+
+async fn append(cx: &mut Tx, id: &str, events: &[Event]) -> Result<()> {
+    let mut counter = counter(cx, id).await?;
+    cx.append(&mut counter, events.to_vec()).await
+}
+
+async fn sell(cx: &mut Tx, id: &str, units: i64) -> Result<()> {
+    let mut counter = counter(cx, id).await?;
+    if counter.units < units {
+        return Err(rejection("SOLD_OUT").into());
+    }
+    cx.append(&mut counter, [Sold { units }.into()]).await
+}
+
+async fn charge(cx: &mut Tx, id: &str, amount: i64) -> Result<()> {
+    let mut counter = counter(cx, id).await?;
+    cx.append(&mut counter, [Sold { units: 0 }.into()]).await?;
+    cx.effect(&counter, &Charge { amount })
+}
+
+async fn withdraw(cx: &mut Tx, id: &str) -> Result<()> {
+    let counter = counter(cx, id).await?;
+    if cx.withdraw::<Counter, Charge>(&counter).await? { Ok(()) } else { Err(rejection("BEGUN").into()) }
+}
+
+async fn recount(cx: &mut Tx, id: &str) -> Result<()> {
+    let id = id.parse::<Id>().map_err(|error| Error::Failed(error.to_string()))?;
+    let recount: Loaded<Recount> = cx.load(id).await?;
+    let counted = format!("counted {} events, {} units", recount.events, recount.counter.units);
+    write(cx, &counted).await
+}
+
+async fn restock(cx: &mut Tx, id: &str, units: i64) -> Result<()> {
+    let id = id.parse::<Id>().map_err(|error| Error::Failed(error.to_string()))?;
+    let mut recount: Loaded<Recount> = cx.load(id).await?;
+    cx.append(&mut recount, [Stocked { units }.into()]).await
+}
+
+async fn append_stale(cx: &mut Tx, id: &str) -> Result<()> {
+    let mut first = counter(cx, id).await?;
+    let mut second = counter(cx, id).await?;
+    cx.append(&mut first, [Stocked { units: 1 }.into()]).await?;
+    cx.append(&mut second, [Stocked { units: 1 }.into()]).await
+}
+
+async fn write(cx: &mut Tx, text: &str) -> Result<()> {
+    let backend = cx.db().get_database_backend();
+    let statement = Statement::from_sql_and_values(backend, "insert into note (text) values ($1)", [text.into()]);
+    cx.write().execute_raw(statement).await?;
+    Ok(())
+}
+
+/// Waits for a key until the replica has seen it.
+async fn wait(cx: &mut Tx, key: &str) -> Result<()> {
+    let sql = "select 1 as found from seen where key = $1";
+    let statement = Statement::from_sql_and_values(cx.db().get_database_backend(), sql, [key.into()]);
+    let found = cx.db().query_one_raw(statement).await?.map(drop);
+    let key: Key = key.parse().map_err(|error: event::InvalidKey| Error::Failed(error.to_string()))?;
+    match cx.wait_for(&key, found)? {
+        Some(()) => Ok(()),
+        None => write(cx, &format!("went on without {key}")).await,
+    }
+}
+
+/// Goes on once two handlers have been here.
+async fn meet(world: &World) -> Result<()> {
+    world.arrived.send_modify(|arrived| *arrived += 1);
+    let met = world.arrived.subscribe().wait_for(|arrived| *arrived >= 2).await.map(drop);
+    met.map_err(|error| Error::Failed(error.to_string()))
+}
+
+async fn perform(reader: Reader, begun: Begun<Charge>) -> Result<Charged> {
+    let world = reader.service::<Arc<World>>()?;
+    lock(&world.calls).push((begun.reference, begun.ask_first));
+    match lock(&world.answers).pop_front() {
+        Some("lost") => Err(Error::Transient("nobody knows".to_owned())),
+        said => Ok(Charged { said: said.unwrap_or("paid").to_owned() }),
+    }
+}
+
+async fn on_charged(cx: &mut Tx, answered: Answered<Charge>) -> Result<()> {
+    let id = answered.key.id().to_string();
+    let mut counter = counter(cx, &id).await?;
+    cx.append(&mut counter, [Paid { amount: answered.wish.amount }.into()]).await?;
+    steps(cx, &answered.answer.said).await
+}
+
+fn rejection(reason: &'static str) -> Rejection {
+    Rejection::new(Code::FailedPrecondition, reason, "the toy was told to")
+}

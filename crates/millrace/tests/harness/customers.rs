@@ -1,0 +1,101 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use millrace::demo::{Customer, Person};
+use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use testkit::within;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::Processes;
+
+/// Customers who buy at the same time.
+const CUSTOMERS: usize = 4;
+/// After the last kill everything works again; this is for a slow machine.
+const TO_SETTLE: Duration = Duration::from_secs(90);
+
+/// What one customer bought: the ids that the receipts told.
+pub(crate) struct Bought {
+    customer: Customer,
+    ids: BTreeSet<String>,
+}
+
+/// Customers place orders, each under one key until the answer is known. Every tenth comes to nothing, because the card is declined.
+pub(crate) async fn buy(gateway: Channel, orders: usize) -> Vec<Bought> {
+    let shopping = (0..CUSTOMERS).map(|number| shop(gateway.clone(), number, orders / CUSTOMERS));
+    futures::future::join_all(shopping).await
+}
+
+async fn shop(gateway: Channel, number: usize, orders: usize) -> Bought {
+    let address = format!("customer-{number}@example.com");
+    let person = Person { address: &address, password: "a password of some length", name: "Customer", country: "DE" };
+    let customer = retry(async || Customer::enter(gateway.clone(), &person).await).await;
+    let good = retry(async || customer.add_card("tok_approved", "DE").await).await;
+    let bad = retry(async || customer.add_card("tok_declined", "DE").await).await;
+    let mut ids = BTreeSet::new();
+    for order in 0..orders {
+        let key = format!("customer-{number}-order-{order}");
+        let card = if order % 10 == 9 { &bad } else { &good };
+        let (placed, _) = retry(async || customer.place(&key, "teapot", 1, card).await).await;
+        let command = placed.receipt.unwrap().command;
+        ids.insert(command.rsplit('/').next().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), orders, "two keys came to one order");
+    Bought { customer, ids }
+}
+
+/// As a client does: what may still happen is asked for again, under the same key.
+async fn retry<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> T {
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(status) if may_still_happen(&status) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(status) => panic!("refused: {status}"),
+        }
+    }
+}
+
+/// A connection that breaks under a call shows as CANCELLED, UNKNOWN or INTERNAL, without details of ours.
+fn may_still_happen(status: &Status) -> bool {
+    let broken =
+        matches!(status.code(), Code::Cancelled | Code::Unknown | Code::Internal) && status.details().is_empty();
+    broken || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+}
+
+/// Waits until every order has ended, and checks that each is there once and that the money adds up.
+pub(crate) async fn settle(processes: &Processes, bought: &[Bought]) {
+    let mut expected = 0;
+    for one in bought {
+        let orders = ended_orders(one).await;
+        let ids: BTreeSet<_> = orders.iter().map(|order| order.order_id.clone()).collect();
+        assert_eq!(ids, one.ids, "the orders that are there are not those that were placed");
+        assert_eq!(orders.len(), ids.len(), "an order is there twice");
+        expected +=
+            orders.iter().filter(|order| is_paid(order)).map(|order| order.total.as_ref().unwrap().minor).sum::<i64>();
+    }
+    let provider = billing::Simulated::open(&processes.provider).await.unwrap();
+    let charges = provider.charges().await.unwrap();
+    assert_eq!(
+        charges.iter().map(billing::Charge::taken).sum::<i64>(),
+        expected,
+        "what the provider took is not what the orders cost"
+    );
+}
+
+async fn ended_orders(one: &Bought) -> Vec<Order> {
+    let mut orders = Vec::new();
+    within(TO_SETTLE, "every order ends", async || {
+        let Ok(found) = one.customer.orders().await else { return false };
+        orders = found;
+        orders.len() >= one.ids.len() && orders.iter().all(|order| order.status() != OrderStatus::Pending)
+    })
+    .await;
+    for order in &orders {
+        assert!(matches!(order.status(), OrderStatus::Processed | OrderStatus::PaymentFailed), "{order:?}");
+    }
+    orders
+}
+
+fn is_paid(order: &Order) -> bool {
+    order.payment_status() == PaymentStatus::Captured
+}

@@ -1,0 +1,154 @@
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use identity::MasterKey;
+use millrace::settings::endpoint_variable;
+use millrace::{Role, keys};
+use rustix::process::{Pid, Signal, kill_process};
+use sea_orm::ConnectionTrait as _;
+use testkit::{NatsServer, TempDir, eventually};
+use tonic::transport::{Channel, Endpoint};
+
+/// Where the services keep their data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// Each role as a process. They end with the value.
+pub(crate) struct Processes {
+    running: BTreeMap<Role, Child>,
+    variables: BTreeMap<String, String>,
+    addresses: BTreeMap<Role, SocketAddr>,
+    pub(crate) provider: String,
+    nats: NatsServer,
+    folder: TempDir,
+}
+
+impl Processes {
+    pub(crate) async fn start(database: Database) -> Self {
+        let nats = NatsServer::start().await;
+        let folder = testkit::folder();
+        let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
+        let template = match database {
+            Database::Sqlite => format!("sqlite://{}/{{service}}.db", folder.path().display()),
+            Database::Postgres => postgres().await,
+        };
+        let provider =
+            template.replace("{service}", if matches!(database, Database::Sqlite) { "provider" } else { "billing" });
+        let mut variables: BTreeMap<String, String> = BTreeMap::from([
+            ("MILLRACE_NATS_URL".to_owned(), nats.url()),
+            ("MILLRACE_DATABASE".to_owned(), template),
+            ("MILLRACE_LOG".to_owned(), "warn".to_owned()),
+            ("MILLRACE_ANSWER_WAIT_MS".to_owned(), "500".to_owned()),
+        ]);
+        let master: MasterKey = "22".repeat(32).parse().unwrap();
+        for line in keys::variables(&master, &Role::ALL).lines() {
+            let (name, value) = line.split_once('=').unwrap();
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        for (role, address) in &addresses {
+            variables.insert(endpoint_variable(role.name()), format!("http://{address}"));
+        }
+        let mut this = Self { running: BTreeMap::new(), variables, addresses, provider, nats, folder };
+        for role in Role::ALL {
+            this.run(role);
+        }
+        this
+    }
+
+    pub(crate) fn gateway(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.addresses[&Role::Gateway])).unwrap().connect_lazy()
+    }
+
+    /// Kills a role's process at once, and starts it again.
+    pub(crate) async fn kill(&mut self, role: Role) {
+        self.end(role, Signal::KILL).await;
+        self.run(role);
+    }
+
+    /// Tells a role's process to stop, waits until it has, and starts it again.
+    pub(crate) async fn terminate(&mut self, role: Role) {
+        self.end(role, Signal::TERM).await;
+        self.run(role);
+    }
+
+    /// Kills nats-server at once, and starts it again on the same store.
+    pub(crate) async fn kill_broker(&self) {
+        self.nats.kill();
+        self.nats.restart().await;
+    }
+
+    async fn end(&mut self, role: Role, signal: Signal) {
+        let mut child = self.running.remove(&role).unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        eventually("the process ends", async || child.try_wait().unwrap().is_some()).await;
+    }
+
+    fn run(&mut self, role: Role) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join(format!("{role}.log")))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["run", role.name(), "--listen", &format!("{role}={}", self.addresses[&role])])
+            .env_clear()
+            .envs(&self.variables)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.running.insert(role, child);
+    }
+
+    /// What the processes have said, for the report of a failure.
+    pub(crate) fn logs(&self) -> String {
+        let log =
+            |role: Role| std::fs::read_to_string(self.folder.path().join(format!("{role}.log"))).unwrap_or_default();
+        Role::ALL.into_iter().map(|role| format!("--- {role}\n{}\n", tail(&log(role)))).collect()
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// Below the ephemeral ports, so that no outgoing connection takes it while its process is down.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 14_000 + u16::try_from(std::process::id() % 4_000).unwrap();
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], first + NEXT.fetch_add(1, Ordering::Relaxed) % 1_900));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A fresh database with a schema for each service.
+async fn postgres() -> String {
+    let url = testkit::Postgres::database().await;
+    let database = sea_orm::Database::connect(&url).await.unwrap();
+    for role in Role::services() {
+        database.execute_unprepared(&format!("create schema \"{role}\"")).await.unwrap();
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options[search_path]={{service}}")
+}

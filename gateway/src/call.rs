@@ -1,0 +1,96 @@
+//! A call before its body is read: who makes it, and whether it may be made at all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use event::Micros;
+use http::HeaderMap;
+use identity::{Claims, Principal};
+use tonic::body::Body;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+
+use crate::deadline::Deadline;
+use crate::edge::Gateway;
+use crate::error::Refusal;
+use crate::ids;
+use crate::limit::{Buckets, network};
+use crate::routes::Route;
+
+/// A token of 32 entries is shorter.
+const CONSISTENCY_TOKEN_LEN_MAX: usize = 4096;
+
+/// A call that was admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) route: Arc<Route>,
+    pub(crate) principal: Principal,
+    /// None: anybody may call this.
+    pub(crate) claims: Option<Arc<Claims>>,
+    pub(crate) deadline: Deadline,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) consistency_token: Option<String>,
+}
+
+impl Gateway {
+    /// Everything that can be judged before the body is read.
+    pub(crate) async fn admit(
+        &self,
+        route: Option<Arc<Route>>,
+        peer: Option<SocketAddr>,
+        headers: &HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Call, Refusal> {
+        let now = (self.now)();
+        if let Some(peer) = peer {
+            limit(&self.addresses, network(peer.ip()), now)?;
+        }
+        let route = route.ok_or(Refusal::UnknownMethod)?;
+        let claims = self.authenticator.caller(route.method.access, headers, now).await?;
+        if let Some(claims) = &claims {
+            limit(&self.principals, claims.user, now)?;
+        }
+        Ok(Call {
+            principal: self.principal(claims.as_deref()),
+            idempotency_key: headers
+                .get("idempotency-key")
+                .map(|key| ids::idempotency_key(key.as_bytes()))
+                .transpose()?,
+            consistency_token: consistency_token(headers)?,
+            route,
+            claims,
+            deadline,
+        })
+    }
+
+    fn principal(&self, claims: Option<&Claims>) -> Principal {
+        let gateway = self.seals.service();
+        match claims {
+            Some(claims) => {
+                let (user, session) = (Some(claims.user), Some(claims.session));
+                Principal { user, session, roles: claims.roles.clone(), ..gateway }
+            }
+            None => gateway,
+        }
+    }
+}
+
+/// Whom a request comes from.
+pub(crate) fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let over_tls = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr();
+    extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr).or_else(over_tls)
+}
+
+fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros) -> Result<(), Refusal> {
+    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { retry_after })
+}
+
+fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
+    if text.len() > CONSISTENCY_TOKEN_LEN_MAX {
+        return Err(Refusal::InvalidConsistencyToken);
+    }
+    Ok(Some(text.to_owned()))
+}
+

@@ -1,0 +1,9 @@
+//! A whole gateway from outside, as clients see it: with a real broker, and an owner that says what a test wants.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod commands;
+mod front;
+mod queries;
+mod refusals;
+mod world;

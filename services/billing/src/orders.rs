@@ -1,0 +1,84 @@
+//! What happens to orders, and what billing does about it. The payment of an order has the order's id.
+
+use ledger::{Aggregate as _, Effect as _, Loaded, Result, Subscription, Tx};
+use proto::billing::v1::payment_failed::Cause;
+use proto::order::v1::{OrderCanceled, OrderCreated};
+
+use crate::customers;
+use crate::domain::{Act, Decision, Input, Money, Order, Payment, Refusal, Step, check, decide};
+use crate::effects::{Authorize, Capture, Refund, Void};
+use crate::error::Error;
+use crate::settings::Billing;
+use crate::store::payment_method;
+
+pub(crate) fn subscription() -> Subscription {
+    Subscription::new("orders", 1).acts_on(Payment::KIND).on(created).on(canceled)
+}
+
+async fn created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
+    let payment = load(cx).await?;
+    // An order that was canceled before it came is not looked at: it might wait for its customer in vain.
+    if payment.exists() {
+        return Ok(());
+    }
+    let judged = judge(cx, event.try_into()?).await?;
+    carry_out(cx, payment, Input::Ordered(judged)).await
+}
+
+/// Whoever canceled it, and why, makes no difference: an order that failed here has nothing left to make good.
+async fn canceled(cx: &mut Tx, _: OrderCanceled) -> Result<()> {
+    let payment = load(cx).await?;
+    let withdrawn = match payment.step {
+        Step::Authorizing => cx.withdraw::<Payment, Authorize>(&payment).await?,
+        Step::Capturing => cx.withdraw::<Payment, Capture>(&payment).await?,
+        _ => false,
+    };
+    carry_out(cx, payment, Input::Canceled { withdrawn }).await
+}
+
+async fn load(cx: &mut Tx) -> Result<Loaded<Payment>> {
+    let id = cx.event()?.key.id();
+    cx.load(id).await
+}
+
+async fn judge(cx: &Tx, order: Order) -> Result<Result<Order, Refusal>> {
+    let method = match order.payment_method_id.parse() {
+        Ok(id) => payment_method::find(cx.db(), id).await?,
+        // The order's client wrote it, and it may be any text.
+        Err(_) => None,
+    };
+    // Someone else's is refused in the same words as one that does not exist.
+    let Some(method) = method.filter(|method| method.user_id == order.customer_id) else {
+        return Ok(Err(order.refused(Cause::Unavailable, "there is no such payment method of the customer's")));
+    };
+    let customer = order.customer_id.parse().map_err(|_| Error::MalformedOrder("customer"))?;
+    let Some(country) = customers::country(cx, customer).await? else {
+        return Ok(Err(order.refused(Cause::UnknownCustomer, "the customer is not known")));
+    };
+    Ok(check(order, &method.country, &country, cx.service::<Billing>()?.settings.limits))
+}
+
+/// Decides, writes down what was decided, and wishes what is to be asked of the provider.
+pub(crate) async fn carry_out(cx: &mut Tx, mut payment: Loaded<Payment>, input: Input) -> Result<()> {
+    let Decision { events, act } = decide(payment.id(), &payment, input)?;
+    cx.append(&mut payment, events).await?;
+    // The provider knows a charge by the reference under which it was reserved.
+    let charge = ledger::reference(payment.key(), Authorize::KIND, payment.requested);
+    match act {
+        None => Ok(()),
+        Some(Act::Authorize(order)) => cx.effect(&payment, &Authorize::new(payment.id(), order)),
+        Some(Act::Capture) => cx.effect(&payment, &Capture { charge }),
+        Some(Act::Void) => cx.effect(&payment, &Void { charge }),
+        Some(Act::Refund) => cx.effect(&payment, &Refund { charge }),
+    }
+}
+
+impl TryFrom<OrderCreated> for Order {
+    type Error = Error;
+
+    fn try_from(event: OrderCreated) -> Result<Self, Error> {
+        let amount =
+            event.total.map(Money::from).filter(|amount| amount.minor > 0).ok_or(Error::MalformedOrder("price"))?;
+        Ok(Self { customer_id: event.customer_id, amount, payment_method_id: event.payment_method_id })
+    }
+}

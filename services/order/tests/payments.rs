@@ -1,0 +1,94 @@
+//! What becomes of an order when billing tells of its payment.
+
+#![cfg(test)]
+
+mod shop;
+
+use ledger::Outcome;
+use proto::billing::v1::{
+    PaymentAuthorized, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+    PaymentVoided, payment_failed,
+};
+use proto::order::v1::{OrderCanceled, OrderPaymentChanged, OrderProcessed, OrderStatus, PaymentStatus};
+use shop::{Shop, failed, processed};
+
+#[tokio::test]
+async fn an_order_is_processed_once_it_is_paid() {
+    let shop = Shop::open().await;
+    let id = shop.place_a_teapot().await;
+    assert_eq!(shop.hear(id, &PaymentRequested::default()).await.outcome(), &Outcome::Skipped);
+    shop.hear(id, &PaymentAuthorized::default()).await.event::<OrderPaymentChanged>();
+    assert_eq!(shop.axes(id).await, (OrderStatus::Pending, PaymentStatus::Authorized));
+    shop.hear(id, &processed()).await.event::<OrderProcessed>();
+    assert_eq!(shop.axes(id).await, (OrderStatus::Processed, PaymentStatus::Captured));
+}
+
+#[tokio::test]
+async fn a_refused_payment_ends_the_order_and_the_customer_is_told_why() {
+    for (cause, status) in [
+        (payment_failed::Cause::Fraud, OrderStatus::CanceledFraud),
+        (payment_failed::Cause::Declined, OrderStatus::PaymentFailed),
+        (payment_failed::Cause::Unavailable, OrderStatus::PaymentFailed),
+        (payment_failed::Cause::UnknownCustomer, OrderStatus::PaymentFailed),
+    ] {
+        let shop = Shop::open().await;
+        let id = shop.place_a_teapot().await;
+        shop.hear(id, &failed(cause)).await.event::<OrderCanceled>();
+        assert_eq!(shop.axes(id).await, (status, PaymentStatus::Failed));
+        assert_eq!(shop.get(id).await.reason, "the amount is unusual");
+    }
+}
+
+#[tokio::test]
+async fn a_charge_that_was_faster_than_the_cancel_is_seen_until_it_is_given_back() {
+    let shop = Shop::open().await;
+    let id = shop.place_a_teapot().await;
+    shop.cancel(id).await;
+    shop.hear(id, &processed()).await;
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Captured));
+    shop.hear(id, &PaymentRefundRequested::default()).await;
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::RefundPending));
+    shop.hear(id, &PaymentRefunded::default()).await;
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Refunded));
+}
+
+#[tokio::test]
+async fn a_cancel_in_time_ends_with_a_void() {
+    let shop = Shop::open().await;
+    let id = shop.place_a_teapot().await;
+    shop.cancel(id).await;
+    shop.hear(id, &PaymentVoided::default()).await;
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Voided));
+}
+
+#[tokio::test]
+async fn what_billing_tells_again_or_out_of_order_changes_nothing_twice() {
+    let shop = Shop::open().await;
+    let id = shop.place_a_teapot().await;
+    let first = shop.ledger.tell(id, &PaymentAuthorized::default());
+    let second = shop.ledger.tell(id, &PaymentProcessed::default());
+    assert_eq!(shop.ledger.deliver(second.clone()).await.outcome(), &Outcome::Gap);
+    shop.ledger.deliver(first.clone()).await;
+    shop.ledger.deliver(second.clone()).await.event::<OrderProcessed>();
+    for again in [first, second] {
+        assert_eq!(shop.ledger.deliver(again).await.outcome(), &Outcome::Duplicate);
+    }
+    assert_eq!(shop.get(id).await.revision, 3);
+}
+
+#[tokio::test]
+async fn the_payment_of_an_order_that_is_not_here_is_ignored() {
+    let shop = Shop::open().await;
+    let done = shop.hear(shop.ledger.new_id(), &processed()).await;
+    assert_eq!((done.outcome(), done.appended.len()), (&Outcome::Applied, 0));
+}
+
+#[tokio::test]
+async fn a_cause_of_a_later_version_stops_that_order_alone() {
+    let shop = Shop::open().await;
+    let (stuck, other) = (shop.place_a_teapot().await, shop.place_a_teapot().await);
+    let strange = PaymentFailed { cause: 99, ..PaymentFailed::default() };
+    assert_eq!(shop.hear(stuck, &strange).await.outcome(), &Outcome::Noted);
+    shop.hear(other, &processed()).await.event::<OrderProcessed>();
+    assert_eq!(shop.axes(stuck).await, (OrderStatus::Pending, PaymentStatus::None));
+}

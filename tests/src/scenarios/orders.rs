@@ -1,0 +1,26 @@
+//! The main job: an order, from the call to its end.
+
+use proto::order::v1::{OrderStatus, PaymentStatus};
+
+use crate::shop::TestShop;
+
+#[tokio::test]
+async fn an_order_is_placed_charged_and_processed() {
+    let shop = TestShop::start().await;
+    an_order_is_processed_on(&shop).await;
+}
+
+#[tokio::test]
+async fn an_order_is_processed_on_postgres_too() {
+    let shop = TestShop::on_postgres().await;
+    an_order_is_processed_on(&shop).await;
+}
+
+async fn an_order_is_processed_on(shop: &TestShop) {
+    let (customer, card) = shop.customer_with_card().await;
+    let (placed, _) = customer.place("key-1", "teapot", 2, &card).await.unwrap();
+    let order = placed.order.unwrap();
+    assert_eq!(order.status(), OrderStatus::Pending);
+    let order = customer.watch(&order.order_id, |order| order.status() == OrderStatus::Processed).await.unwrap();
+    assert_eq!(order.payment_status(), PaymentStatus::Captured);
+}
