@@ -44,6 +44,8 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(route: Arc<Route>, principal: Principal, command: queue::Command, pause: Duration) -> Self {
         let now = Instant::now();
+        // What was accepted is looked after even when its session has ended.
+        let principal = Principal { session: None, ..principal };
         Self { route, principal, command, due: now + pause, pause, until: now + COMMAND_GOOD_FOR }
     }
 

@@ -16,6 +16,10 @@ use crate::ids;
 use crate::limit::{Buckets, network};
 use crate::routes::Route;
 
+/// Names and values of all metadata, each with 32 bytes more, as HTTP/2 counts them. The transport bears twice as much, so that whoever goes too
+/// far is told so.
+const METADATA_LEN_MAX: usize = serve::transport::HEADERS_SIZE as usize / 2;
+
 /// A token of 32 entries is shorter.
 const CONSISTENCY_TOKEN_LEN_MAX: usize = 4096;
 
@@ -43,6 +47,9 @@ impl Gateway {
         let now = (self.now)();
         if let Some(peer) = peer {
             limit(&self.addresses, network(peer.ip()), now)?;
+        }
+        if metadata_len(headers) > METADATA_LEN_MAX {
+            return Err(Refusal::MetadataTooLarge { limit: METADATA_LEN_MAX });
         }
         let route = route.ok_or(Refusal::UnknownMethod)?;
         let claims = self.authenticator.caller(route.method.access, headers, now).await?;
@@ -85,6 +92,10 @@ fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros) -> 
     buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { retry_after })
 }
 
+fn metadata_len(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+}
+
 fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
@@ -93,4 +104,3 @@ fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     }
     Ok(Some(text.to_owned()))
 }
-

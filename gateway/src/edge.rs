@@ -9,30 +9,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Id, Kind, Micros};
+use event::{Id, Kind};
 use futures::Stream;
-use http::HeaderMap;
-use identity::{Claims, Principal};
+use messaging::queue::Queue;
 use serve::raw::Raw;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::Grpc;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
 
+use crate::Chance;
 use crate::accepted::Accepted;
 use crate::authenticate::Authenticator;
+use crate::call::{Call, peer};
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::error::Refusal;
-use crate::limit::{Buckets, network};
+use crate::limit::Buckets;
 use crate::routes::{Route, Routes};
 use crate::seals::{Now, Seals};
 use crate::validate::Rules;
-use crate::{Chance, ids};
-use messaging::queue::Queue;
 
 /// No access token lives that long, and a stream ends with its token.
 const STREAM_MAX: Duration = Duration::from_hours(24);

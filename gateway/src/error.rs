@@ -59,6 +59,8 @@ pub enum Refusal {
     MalformedMessage,
     #[error("the request has more than {limit} bytes")]
     MessageTooLarge { limit: usize },
+    #[error("the request's metadata have more than {limit} bytes")]
+    MetadataTooLarge { limit: usize },
     #[error("requests may not be compressed")]
     CompressedMessage,
     #[error("the request has invalid fields")]
@@ -137,6 +139,7 @@ impl Refusal {
             Self::CommandNotYours => (Code::PermissionDenied, "COMMAND_NOT_YOURS"),
             Self::MalformedMessage => (Code::InvalidArgument, "MALFORMED_MESSAGE"),
             Self::MessageTooLarge { .. } => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            Self::MetadataTooLarge { .. } => (Code::InvalidArgument, "METADATA_TOO_LARGE"),
             Self::CompressedMessage => (Code::Unimplemented, "COMPRESSED_MESSAGE"),
             Self::InvalidFields(_) => (Code::InvalidArgument, "INVALID_FIELD"),
             Self::InvalidIdempotencyKey => (Code::InvalidArgument, "INVALID_IDEMPOTENCY_KEY"),

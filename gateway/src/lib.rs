@@ -36,8 +36,9 @@ mod validate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::Schema;
+use event::{Micros, Schema};
 use identity::Sealer;
+use messaging::feed::Feed;
 use messaging::queue::{Queue, Replies};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
@@ -78,12 +79,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let schema = read_schema(&config)?;
-    let replies = deps.replies;
-    let feed_since =
-        event::Micros((deps.now)().0 - i64::try_from(config.limits.session_memory.as_micros()).unwrap_or(0));
-    let feed = deps.queue.feed(authenticate::DOMAIN, &authenticate::AGGREGATES, feed_since);
-    let parts = Parts { sealer: deps.sealer, queue: deps.queue, now: deps.now, chance: deps.chance };
-    let gateway = Arc::new(parts.gateway(&config, &schema)?);
+    let (gateway, replies) = build(&config, &schema, deps)?;
+    let gateway = Arc::new(gateway);
+    let feed = feed(&gateway);
     let descriptors = reflection::public_descriptors(&schema, &gateway.routes)?;
     let (routes, health) = server::routes(Edge(Arc::clone(&gateway)), &descriptors, gateway.routes.services()).await?;
     let stopping = gateway.stopping.clone();
@@ -98,8 +96,8 @@ pub async fn run(
         stopping.cancel();
         tokio::time::sleep(config.limits.drain).await;
     };
-    let feed = feed.follow(|record| gateway.authenticator.note(&record));
-    let background = futures::future::join3(gateway.authenticator.load_keys(), feed, gateway.look_after_accepted());
+    let noted = feed.follow(|record| gateway.authenticator.note(&record));
+    let background = futures::future::join3(gateway.authenticator.load_keys(), noted, gateway.look_after_accepted());
     tokio::select! { biased;
         ended = server => ended.map_err(Error::from),
         // Calls that are still open are cut; their clients find out by `locate`.
@@ -119,37 +117,35 @@ fn read_schema(config: &Config) -> Result<Schema, Error> {
     Ok(Schema::decode(&sets)?)
 }
 
-/// What of the dependencies every call needs.
-struct Parts {
-    sealer: Sealer,
-    queue: Queue,
-    now: Now,
-    chance: Chance,
+fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Replies), Error> {
+    let limits = config.limits;
+    let mut owners = BTreeMap::new();
+    for (domain, endpoint) in &config.endpoints {
+        let channel = serve::transport::channel(endpoint, config.onward_tls.as_ref())?;
+        owners.insert(domain.clone(), Owner::new(domain.clone(), channel));
+    }
+    let seals = Seals::new(deps.sealer, Arc::clone(&deps.now));
+    let keys = KeySource::new(owners.get(authenticate::DOMAIN).cloned(), seals.clone());
+    let gateway = Gateway {
+        limits,
+        routes: Routes::new(schema, &owners),
+        rules: Rules::compile(schema)?,
+        authenticator: Authenticator::new(keys, EndedSessions::new(limits.session_memory)),
+        addresses: Buckets::new(limits.per_address),
+        principals: Buckets::new(limits.per_principal),
+        seals,
+        queue: deps.queue,
+        now: deps.now,
+        chance: deps.chance,
+        stopping: CancellationToken::new(),
+        accepted: Accepted::default(),
+    };
+    Ok((gateway, deps.replies))
 }
 
-impl Parts {
-    fn gateway(self, config: &Config, schema: &Schema) -> Result<Gateway, Error> {
-        let limits = config.limits;
-        let mut owners = BTreeMap::new();
-        for (domain, endpoint) in &config.endpoints {
-            let channel = serve::transport::channel(endpoint, config.onward_tls.as_ref())?;
-            owners.insert(domain.clone(), Owner::new(domain.clone(), channel));
-        }
-        let seals = Seals::new(self.sealer, Arc::clone(&self.now));
-        let keys = KeySource::new(owners.get(authenticate::DOMAIN).cloned(), seals.clone());
-        Ok(Gateway {
-            limits,
-            routes: Routes::new(schema, &owners),
-            rules: Rules::compile(schema)?,
-            authenticator: Authenticator::new(keys, EndedSessions::new(limits.session_memory)),
-            addresses: Buckets::new(limits.per_address),
-            principals: Buckets::new(limits.per_principal),
-            seals,
-            queue: self.queue,
-            now: self.now,
-            chance: self.chance,
-            stopping: CancellationToken::new(),
-            accepted: Accepted::default(),
-        })
-    }
+/// What registration told lately, and tells from now on, of sessions and keys.
+fn feed(gateway: &Gateway) -> Feed {
+    let memory = i64::try_from(gateway.limits.session_memory.as_micros()).unwrap_or(0);
+    let since = Micros((gateway.now)().0 - memory);
+    gateway.queue.feed(authenticate::DOMAIN, &authenticate::AGGREGATES, since)
 }

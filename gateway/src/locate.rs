@@ -39,7 +39,7 @@ impl Gateway {
         if let Ok(Some(ended)) = first {
             return Ok(Found::Ended(ended));
         }
-        if let Err(refusal @ Refusal::CommandNotYours) = first {
+        if let Err(refusal @ (Refusal::CommandNotYours | Refusal::Owner(_))) = first {
             return Err(refusal);
         }
         if route.method.delivery == Delivery::Durable && self.is_queued(route, id, principal).await? {
@@ -87,6 +87,7 @@ impl Gateway {
             }
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) if status.code() == Code::PermissionDenied => Err(Refusal::CommandNotYours),
+            Err(status) if status.code() == Code::Unauthenticated => Err(Refusal::from_owner(status)),
             Err(status) => {
                 tracing::debug!(code = ?status.code(), owner = owner.domain, "a receipt cannot be read");
                 Err(Refusal::Unavailable)

@@ -8,7 +8,7 @@ use prost_types::Any;
 use proto::Message as _;
 use proto::command::v1::get_command_response::Outcome;
 use proto::command::v1::{
-    DeliverResponse, GetCommandRequest, GetCommandResponse, State, WaitCommandRequest, deliver_response,
+    DeliverResponse, GetCommandRequest, GetCommandResponse, Receipt, State, WaitCommandRequest, deliver_response,
 };
 use tokio::time::Instant;
 
@@ -76,7 +76,11 @@ impl Gateway {
 }
 
 fn ended(name: &str, route: &Route, outcome: DeliverResponse) -> GetCommandResponse {
-    let receipt = outcome.receipt.unwrap_or_else(|| answer::receipt(name, State::Completed));
+    // Nobody sent it again: the answer is that of the one call.
+    let receipt = Receipt {
+        replayed: false,
+        ..outcome.receipt.unwrap_or_else(|| answer::receipt(name, State::Completed))
+    };
     let type_url = format!("type.googleapis.com/{}", route.method.output.full_name());
     let outcome = outcome.outcome.map(|outcome| match outcome {
         deliver_response::Outcome::Response(response) => {

@@ -2,9 +2,14 @@
 
 #![cfg(test)]
 
+mod buying;
 mod crates;
 mod events;
+mod invariants;
+mod lossy;
 mod secrets;
 mod shop;
+mod stranger;
+mod wire;
 
 mod scenarios;

@@ -89,6 +89,13 @@ impl TestShop {
     }
 }
 
+/// Orders one of a product, and gives the order's id.
+pub(crate) async fn order_of(customer: &Customer, key: &str, sku: &str, card: &str) -> String {
+    let (placed, _) = customer.place(key, sku, 1, card).await.unwrap();
+    let command = placed.receipt.unwrap().command;
+    command.rsplit('/').next().unwrap().to_owned()
+}
+
 /// The address of a fresh database with a schema for each service.
 pub(crate) async fn postgres_template() -> String {
     let url = Postgres::database().await;

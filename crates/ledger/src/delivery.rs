@@ -129,6 +129,8 @@ pub enum CommandResult {
     Completed(Bytes),
     Rejected(rpc::Status),
     Failed(rpc::Status),
+    /// Another request came under this command's id before. What became of that one stands, and is none of this one's business.
+    KeyReused(rpc::Status),
 }
 
 impl Delivery {

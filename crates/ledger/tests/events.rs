@@ -160,7 +160,7 @@ async fn an_event_whose_replica_never_comes_goes_on_without_it(shop: &Shop) {
     shop.one(streamed(&event)).await;
     let mut looks = 0;
     let waited = loop {
-        shop.forward(SECOND);
+        shop.forward(5 * SECOND);
         if let Some((_, since)) = shop.due().await.pop().and_then(|due| due.waits_for) {
             looks += 1;
             let waited = shop.now().since(since);

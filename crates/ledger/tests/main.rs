@@ -11,12 +11,12 @@ macro_rules! on_both {
         $(mod $check {
             #[tokio::test]
             async fn on_sqlite() {
-                super::$check(&crate::shop::Shop::on_sqlite().await).await;
+                crate::in_time(async { super::$check(&crate::shop::Shop::on_sqlite().await).await }).await;
             }
 
             #[tokio::test]
             async fn on_postgres() {
-                super::$check(&crate::shop::Shop::on_postgres().await).await;
+                crate::in_time(async { super::$check(&crate::shop::Shop::on_postgres().await).await }).await;
             }
         })+
     };
@@ -28,9 +28,12 @@ macro_rules! on_two_instances {
         $(mod $check {
             #[tokio::test]
             async fn on_postgres() {
-                let one = crate::shop::Shop::on_postgres().await;
-                let two = one.another_instance().await;
-                super::$check(&one, &two).await;
+                crate::in_time(async {
+                    let one = crate::shop::Shop::on_postgres().await;
+                    let two = one.another_instance().await;
+                    super::$check(&one, &two).await;
+                })
+                .await;
             }
         })+
     };
@@ -44,3 +47,8 @@ mod interleavings;
 mod poison;
 mod receipts;
 mod sqlite;
+
+/// A test that hangs fails.
+async fn in_time(test: impl Future<Output = ()>) {
+    tokio::time::timeout(std::time::Duration::from_secs(60), test).await.expect("the test hangs");
+}

@@ -300,13 +300,13 @@ impl Shop {
     }
 
     pub(crate) async fn notes(&self) -> Vec<String> {
-        let rows = self.query::<(String, i64)>("select text, 0 as nothing from note order by text", []).await;
+        let rows = self.query::<(String, i64)>("select text, 0 as zero from note order by text", []).await;
         rows.into_iter().map(|(text, _)| text).collect()
     }
 
     /// How many rows a table has.
     pub(crate) async fn count(&self, table: &str) -> i64 {
-        let sql = format!("select cast(count(*) as bigint) as rows, cast(0 as bigint) as nothing from {table}");
+        let sql = format!("select cast(count(*) as bigint) as rows, cast(0 as bigint) as zero from {table}");
         self.query::<(i64, i64)>(&sql, []).await[0].0
     }
 
@@ -346,7 +346,7 @@ pub(crate) fn answer(outcome: &Outcome) -> Bytes {
 /// The reason for which a command was rejected.
 pub(crate) fn reason(outcome: &Outcome) -> String {
     match &ended(outcome).result {
-        CommandResult::Rejected(status) => proto::rpc::ErrorInfo::decode(&*status.details[0].value).unwrap().reason,
+        CommandResult::Rejected(status) | CommandResult::KeyReused(status) => proto::rpc::ErrorInfo::decode(&*status.details[0].value).unwrap().reason,
         other => panic!("not rejected: {other:?}"),
     }
 }

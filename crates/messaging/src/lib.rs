@@ -12,6 +12,7 @@
 mod commands;
 mod connection;
 mod consume;
+mod inbox;
 mod lanes;
 mod relay;
 mod reply;

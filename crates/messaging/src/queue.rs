@@ -1,9 +1,7 @@
 //! The gateway's side of the command queue: commands go in, and their outcomes come back over core NATS.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -11,16 +9,14 @@ use async_nats::jetstream::context::{Context, ContextBuilder, PublishError, Publ
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use event::{Id, Micros, TraceContext, headers, subject};
-use futures::StreamExt as _;
-use proto::Message as _;
-use proto::command::v1::DeliverResponse;
-use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::feed::Feed;
+use crate::inbox::Inbox;
+pub use crate::inbox::{Replies, Reply};
 
 /// Longer than a healthy broker needs by far, and short enough to leave time for the fallback. A new leader takes 2 to 7 s: not worth waiting
 /// for while the owner can be called directly.
@@ -94,16 +90,13 @@ pub struct Queue {
 impl Queue {
     /// Opens the inbox. [`Replies::run`] must run for outcomes to arrive; without it commands are only ever ACCEPTED.
     pub async fn open(client: Client, namespace: &str) -> Result<(Self, Replies), QueueError> {
-        let inbox = Arc::new(Inbox { prefix: client.new_inbox(), ..Inbox::default() });
-        let subscription =
-            client.subscribe(format!("{}.*", inbox.prefix)).await.map_err(|_| QueueError::Unreachable)?;
+        let (inbox, replies) = Inbox::open(&client).await.map_err(|_| QueueError::Unreachable)?;
         let context = ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .ack_timeout(ANSWER_TIMEOUT)
             .max_ack_inflight(IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        let replies = Replies { subscription, inbox: Arc::clone(&inbox) };
         Ok((Self { context, client, namespace: namespace.into(), inbox }, replies))
     }
 
@@ -121,7 +114,7 @@ impl Queue {
     pub async fn publish(&self, command: Command, reply: &Reply) -> Result<(), QueueError> {
         let id = command.id.to_string();
         let span = trace::span::publish(&subject::command_template(&self.namespace, &command.method), &id);
-        let publish = self.store(command, &reply.subject, trace::of(&span));
+        let publish = self.store(command, reply.subject(), trace::of(&span));
         let result = publish.instrument(span.clone()).await;
         match result {
             Ok(()) | Err(QueueError::Copy) => {}
@@ -208,79 +201,5 @@ fn refusal(error: &PublishError) -> QueueError {
         Some((ErrorCode::STREAM_TOO_MANY_REQUESTS | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED, _)) => QueueError::Full,
         Some((ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, _)) => QueueError::TooLarge,
         _ => QueueError::Unreachable,
-    }
-}
-
-/// Takes what arrives in the inbox to those who wait for it.
-#[derive(Debug)]
-pub struct Replies {
-    subscription: Subscriber,
-    inbox: Arc<Inbox>,
-}
-
-impl Replies {
-    /// Runs until the connection is closed for good.
-    pub async fn run(mut self) {
-        while let Some(message) = self.subscription.next().await {
-            match DeliverResponse::decode(message.payload) {
-                Ok(outcome) => self.inbox.hand_over(&message.subject, outcome),
-                Err(error) => tracing::warn!(%error, "a reply to a command cannot be decoded"),
-            }
-        }
-    }
-}
-
-/// The outcome of one command, as its owner sends it. It may never come: the owner may be down, and a reply may get lost.
-#[derive(Debug)]
-pub struct Reply {
-    subject: String,
-    number: u64,
-    receiver: oneshot::Receiver<DeliverResponse>,
-    inbox: Arc<Inbox>,
-}
-
-impl Reply {
-    /// Waits for the outcome; for ever, if it does not come.
-    pub async fn outcome(&mut self) -> DeliverResponse {
-        match (&mut self.receiver).await {
-            Ok(outcome) => outcome,
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        self.inbox.waiting().remove(&self.number);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    /// Drawn by chance, and long enough that nobody guesses it.
-    prefix: String,
-    next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<DeliverResponse>>>,
-}
-
-impl Inbox {
-    fn expect(self: &Arc<Self>) -> Reply {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.waiting().insert(number, sender);
-        Reply { subject: format!("{}.{number}", self.prefix), number, receiver, inbox: Arc::clone(self) }
-    }
-
-    /// A late reply finds nobody, and is dropped.
-    fn hand_over(&self, subject: &str, outcome: DeliverResponse) {
-        let number = subject.rsplit('.').next().and_then(|number| number.parse().ok());
-        if let Some(waiting) = number.and_then(|number: u64| self.waiting().remove(&number)) {
-            // Who waited may have given up just now.
-            let _ = waiting.send(outcome);
-        }
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<DeliverResponse>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,11 @@ pub fn response(method: &str, id: Id, ended: &Ended) -> DeliverResponse {
         CommandResult::Completed(response) => (State::Completed, deliver_response::Outcome::Response(response.clone())),
         CommandResult::Rejected(status) => (State::Rejected, deliver_response::Outcome::Error(status.clone())),
         CommandResult::Failed(status) => (State::Failed, deliver_response::Outcome::Error(status.clone())),
+        // The receipt under this id is that of the other request, which went well perhaps.
+        CommandResult::KeyReused(status) => {
+            let outcome = Some(deliver_response::Outcome::Error(status.clone()));
+            return DeliverResponse { receipt: None, outcome };
+        }
     };
     let receipt = Receipt {
         command: subject::command_name(method, id),

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Access, Kind, Micros, Schema};
+use event::{Access, Kind, Micros};
 use identity::session::Refused;
-use identity::{Principal, SealError, Verified, Verifier, seal};
-use ledger::{Caller, Code, Command, Delivery, Error, Input, Ledger, Reader, Rejection, Result, process_now};
+use identity::{Principal, SealError, Verifier, seal};
+use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result, process_now};
 use messaging::{Incoming, Intake};
 use proto::command::v1::Seal;
 use tracing::Span;
+
+use crate::opened::Opened;
 
 /// The only caller that may bring what a user asked for.
 pub const GATEWAY: &str = "gateway";
@@ -21,11 +23,8 @@ const KEY_LOOK: Duration = Duration::from_secs(10);
 /// What judges whatever comes to a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
-    pub(crate) ledger: Ledger,
-    pub(crate) schema: Arc<Schema>,
+    pub(crate) opened: Arc<Opened>,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) domain: &'static str,
-    pub(crate) has_sessions: bool,
 }
 
 /// Why a command was not delivered.
@@ -68,7 +67,7 @@ impl Judge {
 
     fn method_of(&self, kebab: &str) -> Option<String> {
         let methods =
-            self.schema.methods().filter(|method| method.domain == self.domain && method.kind == Kind::Command);
+            self.opened.schema.methods().filter(|method| method.domain == self.opened.name && method.kind == Kind::Command);
         methods.filter(|method| method.kebab == kebab).map(|method| method.name.clone()).next()
     }
 
@@ -82,7 +81,7 @@ impl Judge {
         span: Span,
     ) -> Result<(Command, Span), Refusal> {
         let verified = self.verifier.verify(sealed, method, &body).map_err(Refusal::Seal)?;
-        let access = self.schema.method(method).map_or(Access::Internal, |method| method.access);
+        let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
         if access != Access::Internal && verified.principal.caller != GATEWAY {
             return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
         }
@@ -90,12 +89,14 @@ impl Judge {
         let Ok(target) = (if key.is_empty() { Ok(id) } else { key.parse() }) else {
             return Err(Refusal::Forbidden("its key is no id"));
         };
-        let refused = self.refused(&verified).await.map_err(Refusal::Prepare)?;
+        let caller = caller(&verified.principal);
+        // A session is judged as of the moment at which the gateway accepted the command, however late it comes.
+        let refused = self.opened.refused(&caller, verified.accepted_at).await.map_err(Refusal::Prepare)?;
         let mut command = Command {
             method: method.to_owned(),
             id,
             target,
-            caller: caller(&verified.principal),
+            caller,
             request_hash: verified.request_hash,
             body,
             not_after: verified.not_after,
@@ -104,29 +105,16 @@ impl Judge {
             prepared: None,
         };
         if command.refused.is_none() {
-            command.prepared = self.ledger.prepare(&command).await.map_err(Refusal::Prepare)?;
+            command.prepared = self.opened.ledger.prepare(&command).await.map_err(Refusal::Prepare)?;
         }
         Ok((command, span))
-    }
-
-    /// A session is judged as of the moment at which the gateway accepted the command, however late it comes.
-    async fn refused(&self, verified: &Verified) -> Result<Option<Rejection>> {
-        if !self.has_sessions || verified.principal.session.is_none() {
-            return Ok(None);
-        }
-        let reader = self.ledger.reader(caller(&verified.principal)).await?;
-        match check_session(&reader, verified.accepted_at).await {
-            Ok(()) => Ok(None),
-            Err(Error::Rejected(rejection)) => Ok(Some(rejection)),
-            Err(error) => Err(error),
-        }
     }
 
     /// Who asks a query. Its session is judged now.
     pub(crate) async fn query(&self, method: &str, sealed: &str, body: &[u8]) -> Result<Caller, Refusal> {
         let sealed = seal::from_text(sealed).map_err(Refusal::Seal)?;
         let verified = self.verifier.verify(&sealed, method, body).map_err(Refusal::Seal)?;
-        let access = self.schema.method(method).map_or(Access::Internal, |method| method.access);
+        let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
         if access != Access::Internal && verified.principal.caller != GATEWAY {
             return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
         }
@@ -134,11 +122,10 @@ impl Judge {
             return Err(Refusal::Forbidden("the seal has expired"));
         }
         let caller = caller(&verified.principal);
-        if self.has_sessions && caller.session.is_some() {
-            let reader = self.ledger.reader(caller.clone()).await.map_err(Refusal::Prepare)?;
-            check_session(&reader, reader.now()).await.map_err(Refusal::Prepare)?;
+        match self.opened.refused(&caller, process_now()).await.map_err(Refusal::Prepare)? {
+            Some(rejection) => Err(Refusal::Prepare(rejection.into())),
+            None => Ok(caller),
         }
-        Ok(caller)
     }
 }
 

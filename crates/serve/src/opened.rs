@@ -69,6 +69,16 @@ impl Opened {
         Delivery { input: Input::Command(command), delivered: 0, span: Span::current() }
     }
 
+    /// Whether it answers this query.
+    pub fn answers(&self, method: &str) -> bool {
+        self.queries.contains_key(method)
+    }
+
+    /// Whether it answers this query again and again.
+    pub fn streams(&self, method: &str) -> bool {
+        self.streams.contains_key(method)
+    }
+
     /// Answers a query.
     pub async fn query(&self, method: &str, reader: Reader, body: Bytes) -> Result<Bytes> {
         let handler = self.queries.get(method).ok_or_else(|| Error::Failed(format!("no query {method}")))?;

@@ -1,6 +1,5 @@
 //! What a service answers over gRPC: sealed commands, receipts, its log, and its queries. Whatever is not sealed for it is refused.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +10,7 @@ use event::{Key, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
-use ledger::{Caller, Delivery, Input, Outcome};
+use ledger::{Delivery, Input, Outcome};
 use messaging::{Committed, Lanes};
 use prost::Message;
 use proto::command::v1::{
@@ -24,11 +23,9 @@ use tonic::server::Grpc;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
-use crate::intake::{GATEWAY, Judge};
+use crate::intake::{GATEWAY, Judge, Refusal};
 use crate::raw::Raw;
-use crate::service::{QueryFn, StreamFn};
 use crate::status;
-use crate::watch::Watch;
 
 const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
@@ -43,8 +40,6 @@ pub(crate) struct Owner {
     pub(crate) judge: Judge,
     pub(crate) lanes: Lanes,
     pub(crate) committed: Committed,
-    pub(crate) queries: HashMap<String, QueryFn>,
-    pub(crate) streams: HashMap<String, StreamFn>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -57,10 +52,13 @@ impl Owner {
             GET_RECEIPT => self.receipt(seal, body).await,
             READ => self.read(seal, body).await,
             _ => {
-                let query = self.queries.get(method).ok_or_else(status::unimplemented)?;
+                let opened = &self.judge.opened;
+                if !opened.answers(method) {
+                    return Err(status::unimplemented());
+                }
                 let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
-                let reader = self.judge.ledger.reader(caller).await.map_err(status::of)?;
-                query(reader, body).await.map_err(status::of)
+                let reader = opened.ledger.reader(caller).await.map_err(status::of)?;
+                opened.query(method, reader, body).await.map_err(status::of)
             }
         }
     }
@@ -87,11 +85,12 @@ impl Owner {
     async fn receipt(&self, seal: &str, body: Bytes) -> Result<Bytes, Status> {
         let caller = self.judge.query(GET_RECEIPT, seal, &body).await.map_err(status::of_refusal)?;
         let request: GetReceiptRequest = decode(body)?;
-        let none = || Status::not_found("no such receipt");
+        let none = || status::refused(ledger::Code::NotFound, "NO_RECEIPT", "there is no such receipt");
         let id = request.command_id.parse().map_err(|_| none())?;
-        let (principal, ended) = self.judge.ledger.receipt(id).await.map_err(status::of)?.ok_or_else(none)?;
+        let (principal, ended) = self.judge.opened.ledger.receipt(id).await.map_err(status::of)?.ok_or_else(none)?;
         if principal != caller.name {
-            return Err(Status::permission_denied("the command is someone else's"));
+            let message = "the command is someone else's";
+            return Err(status::refused(ledger::Code::PermissionDenied, "COMMAND_NOT_YOURS", message));
         }
         let response = messaging::response(&request.method, id, &ended);
         let outcome = response.outcome.map(|outcome| match outcome {
@@ -105,20 +104,20 @@ impl Owner {
     async fn read(&self, seal: &str, body: Bytes) -> Result<Bytes, Status> {
         let caller = self.judge.query(READ, seal, &body).await.map_err(status::of_refusal)?;
         if caller.user.is_some() || caller.name == format!("service/{GATEWAY}") {
-            return Err(Status::permission_denied("the log is for services"));
+            return Err(status::of_refusal(Refusal::Forbidden("the log is for services")));
         }
         let request: ReadRequest = decode(body)?;
         if request.ranges.len() > READ_MAX {
-            return Err(Status::invalid_argument("too many ranges"));
+            return Err(malformed("too many ranges"));
         }
         let range = |range: &proto::eventlog::v1::read_request::Range| {
             range.key.parse::<Key>().map(|key| (key, range.after_revision))
         };
         let ranges: Result<Vec<_>, _> = request.ranges.iter().map(range).collect();
-        let ranges = ranges.map_err(|_| Status::invalid_argument("a key cannot be read"))?;
+        let ranges = ranges.map_err(|_| malformed("a key cannot be read"))?;
         let limit =
             usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
-        let mut records: Vec<Record> = self.judge.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
+        let mut records: Vec<Record> = self.judge.opened.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
         let truncated = records.len() > limit;
         records.truncate(limit);
         let events = records.into_iter().map(Into::into).collect();
@@ -126,17 +125,20 @@ impl Owner {
     }
 
     async fn stream(&self, method: &str, seal: &str, body: Bytes) -> Result<Items, Status> {
-        let stream = self.streams.get(method).ok_or_else(status::unimplemented)?;
-        let caller: Caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
-        let (ledger, bell, stop) = (self.judge.ledger.clone(), self.committed.keys(), self.stop.clone());
-        let watch = Watch { ledger, caller, bell, stop, has_sessions: self.judge.has_sessions };
-        let items = stream(watch, body).await.map_err(status::of)?;
+        let opened = &self.judge.opened;
+        let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
+        let watch = opened.watch(caller, self.committed.keys(), self.stop.clone());
+        let items = opened.stream(method, watch, body).await.map_err(status::of)?;
         Ok(items.map(|item| item.map_err(status::of)).boxed())
     }
 }
 
 fn decode<M: Message + Default>(body: Bytes) -> Result<M, Status> {
-    M::decode(body).map_err(|_| Status::invalid_argument("the message cannot be decoded"))
+    M::decode(body).map_err(|_| malformed("the message cannot be decoded"))
+}
+
+fn malformed(message: &str) -> Status {
+    status::refused(ledger::Code::InvalidArgument, "MALFORMED_MESSAGE", message)
 }
 
 /// An [`Owner`] as a tower service over HTTP.
@@ -160,10 +162,10 @@ impl tower::Service<Request<Body>> for Calls {
 
 async fn answer(owner: Arc<Owner>, request: Request<Body>) -> Response<Body> {
     let method = request.uri().path().trim_start_matches('/').to_owned();
-    let known = owner.judge.schema.method(&method).is_some();
+    let known = owner.judge.opened.schema.method(&method).is_some();
     let span = trace::span::rpc_server(if known { &method } else { "_OTHER" });
     let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_MAX);
-    if owner.streams.contains_key(&method) {
+    if owner.judge.opened.streams(&method) {
         grpc.server_streaming(
             tower::service_fn(move |call| stream_call(Arc::clone(&owner), method.clone(), span.clone(), call)),
             request,

@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Access, Delivery as Travel, Method};
+use event::{Access, Delivery as Travel, Kind, Method, Schema};
 use identity::{OwnerKeys, PairKey, Sealer, Verifier};
-use ledger::{
-    Caller, Chance, Clock, Command, CommandResult, Database, Delivery, Input, Ledger, OpenError, Outcome, Parts, Retry,
-    process_now,
-};
+use ledger::{Chance, Clock, CommandResult, Delivery, OpenError, Outcome, Retry, process_now};
 use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
-use tracing::Span;
 
 use crate::effects::Worker;
 use crate::heal::Healer;
 use crate::intake::Judge;
+use crate::opened::Opened;
 use crate::owner::{Calls, Owner};
 use crate::owners::Owners;
 use crate::service::Service;
@@ -51,8 +48,8 @@ pub enum RunError {
     Database { service: &'static str, source: OpenError },
     #[error("{service} cannot start: {source}")]
     Ledger { service: &'static str, source: ledger::Error },
-    #[error("{service} cannot start: its own command {method} came to {outcome}")]
-    AtStart { service: &'static str, method: String, outcome: String },
+    #[error("{service} cannot start: the command that it gives itself came to {outcome}")]
+    AtStart { service: &'static str, outcome: String },
     #[error(transparent)]
     Broker(#[from] ConnectError),
     #[error(transparent)]
@@ -79,27 +76,28 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     if !missing.is_empty() {
         return Err(RunError::Missing { service: name, methods: missing.join(", ") });
     }
-    let parts = open(service, &config).await?;
+    let opened = Arc::new(open(service, &config).await?);
+    let ledger = opened.ledger.clone();
     let (committed, to_relay) = Committed::new();
     let lane_tasks = TaskTracker::new();
-    let lanes = Lanes::start(&parts.ledger, &committed, &lane_tasks);
-    for (method, body) in &parts.at_start {
-        at_start(name, method, body.clone(), &lanes).await?;
+    let lanes = Lanes::start(&ledger, &committed, &lane_tasks);
+    for delivery in opened.at_start(process_now()) {
+        at_start(name, delivery, &lanes).await?;
     }
 
     let client = messaging::connect(&config.broker, name).await?;
     let streams = Streams::new(client, &config.broker);
-    let relay = Relay { domain: name.to_owned(), streams: streams.clone(), ledger: parts.ledger.clone() };
+    let relay = Relay { domain: name.to_owned(), streams: streams.clone(), ledger: ledger.clone() };
     let relay_stop = CancellationToken::new();
     let relaying = tokio::spawn(relay.run(to_relay, relay_stop.clone()));
 
     let tasks = TaskTracker::new();
-    let judge = parts.judge(&config);
-    start_loops(&parts, &config, &judge, &streams, &lanes, (&stop, &tasks))?;
-    let worker = Worker { ledger: parts.ledger.clone(), lanes: lanes.clone(), committed: committed.clone() };
+    let judge = Judge { opened: Arc::clone(&opened), verifier: Arc::new(Verifier::new(config.keys.clone())) };
+    start_loops(&config, &judge, &streams, &lanes, (&stop, &tasks))?;
+    let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed: committed.clone() };
     tasks.spawn(worker.run(stop.clone(), tasks.clone()));
 
-    let owner = Owner { judge, lanes, committed, queries: parts.queries, streams: parts.streams, stop: stop.clone() };
+    let owner = Owner { judge, lanes, committed, stop: stop.clone() };
     // Whoever started us may not care.
     let _ = ready.send(());
     serve_calls(owner, &config, incoming, &stop).await?;
@@ -116,74 +114,38 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     if drained.await.is_err() {
         tracing::warn!(service = name, "not everything was finished in time; it will be delivered again");
     }
-    parts.ledger.close().await.map_err(|source| RunError::Ledger { service: name, source })
+    ledger.close().await.map_err(|source| RunError::Ledger { service: name, source })
 }
 
-/// A service with its database open.
-struct Open {
-    name: &'static str,
-    ledger: Ledger,
-    schema: Arc<event::Schema>,
-    queries: std::collections::HashMap<String, crate::service::QueryFn>,
-    streams: std::collections::HashMap<String, crate::service::StreamFn>,
-    at_start: Vec<(String, bytes::Bytes)>,
-    has_sessions: bool,
+async fn open(mut service: Service, config: &Config) -> Result<Opened, RunError> {
+    let name = service.name;
+    let database = service.database(&config.database).await;
+    let database = database.map_err(|source| RunError::Database { service: name, source })?;
+    let opened = service.open(database, Clock::Database, Chance::new(), config.retry).await;
+    opened.map_err(|source| RunError::Ledger { service: name, source })
 }
 
-async fn open(service: Service, config: &Config) -> Result<Open, RunError> {
-    let Service { name, schema, tables, handlers, queries, streams, state, has_sessions, at_start } = service;
-    let db = Database::open(&config.database, tables)
-        .await
-        .map_err(|source| RunError::Database { service: name, source })?;
-    let parts = Parts {
-        db,
-        handlers,
-        schema: Arc::clone(&schema),
-        name: name.to_owned(),
-        clock: Clock::Database,
-        chance: Chance::new(),
-        state,
-        retry: config.retry,
+/// Whether anything ever comes through the queue of this domain.
+fn has_durable_commands(schema: &Schema, domain: &str) -> bool {
+    let durable = |method: &Method| {
+        method.kind == Kind::Command && method.access != Access::Internal && method.delivery == Travel::Durable
     };
-    let ledger = Ledger::open(parts).await.map_err(|source| RunError::Ledger { service: name, source })?;
-    Ok(Open { name, ledger, schema, queries, streams, at_start, has_sessions })
-}
-
-impl Open {
-    fn judge(&self, config: &Config) -> Judge {
-        Judge {
-            ledger: self.ledger.clone(),
-            schema: Arc::clone(&self.schema),
-            verifier: Arc::new(Verifier::new(config.keys.clone())),
-            domain: self.name,
-            has_sessions: self.has_sessions,
-        }
-    }
-
-    /// Whether anything ever comes through its queue.
-    fn has_durable_commands(&self) -> bool {
-        let durable = |method: &Method| {
-            method.kind == event::Kind::Command
-                && method.access != Access::Internal
-                && method.delivery == Travel::Durable
-        };
-        self.schema.methods().any(|method| method.domain == self.name && durable(method))
-    }
+    schema.methods().any(|method| method.domain == domain && durable(method))
 }
 
 /// What brings deliveries: the queue, the streams, and the logs of others.
 fn start_loops(
-    parts: &Open,
     config: &Config,
     judge: &Judge,
     streams: &Streams,
     lanes: &Lanes,
     (stop, tasks): (&CancellationToken, &TaskTracker),
 ) -> Result<(), RunError> {
-    if parts.has_durable_commands() {
+    let opened = &judge.opened;
+    if has_durable_commands(&opened.schema, opened.name) {
         let judge = judge.clone();
         let commands = CommandLoop {
-            domain: parts.name.to_owned(),
+            domain: opened.name.to_owned(),
             streams: streams.clone(),
             lanes: lanes.clone(),
             intake: Arc::new(move |incoming| {
@@ -193,24 +155,24 @@ fn start_loops(
         };
         tasks.spawn(commands.run(stop.clone(), tasks.clone()));
     }
-    for subscription in parts.ledger.handlers().subscriptions() {
+    for subscription in opened.ledger.handlers().subscriptions() {
         let mut by_domain: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
         for followed in subscription.follows() {
             by_domain.entry(followed.domain).or_default().push(followed.aggregate);
         }
         for (domain, aggregates) in by_domain {
-            let (streams, lanes, service) = (streams.clone(), lanes.clone(), parts.name.to_owned());
+            let (streams, lanes, service) = (streams.clone(), lanes.clone(), opened.name.to_owned());
             let pump = SubscriptionLoop { name: subscription.name, service, domain, aggregates, streams, lanes };
             tasks.spawn(pump.run(stop.clone(), tasks.clone()));
         }
     }
     let healer = Healer {
-        service: parts.name,
+        service: opened.name,
         namespace: config.broker.namespace.clone(),
-        ledger: parts.ledger.clone(),
+        ledger: opened.ledger.clone(),
         lanes: lanes.clone(),
-        owners: owners(parts.name, config)?,
-        schema: Arc::clone(&parts.schema),
+        owners: owners(opened.name, config)?,
+        schema: Arc::clone(&opened.schema),
     };
     tasks.spawn(healer.run(stop.clone()));
     Ok(())
@@ -262,23 +224,9 @@ async fn serve_calls(
     Ok(())
 }
 
-async fn at_start(service: &'static str, method: &str, body: bytes::Bytes, lanes: &Lanes) -> Result<(), RunError> {
-    let now = process_now();
-    let id = Chance::new().id(now);
-    let command = Command {
-        method: method.to_owned(),
-        id,
-        target: id,
-        caller: Caller { name: format!("service/{service}"), ..Caller::default() },
-        request_hash: identity::seal::request_hash(&body),
-        body,
-        not_after: now.plus(DRAIN),
-        anonymous: true,
-        refused: None,
-        prepared: None,
-    };
-    match lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span: Span::current() }).await {
+async fn at_start(service: &'static str, delivery: Delivery, lanes: &Lanes) -> Result<(), RunError> {
+    match lanes.submit(delivery).await {
         Outcome::Ended(ended) if matches!(ended.result, CommandResult::Completed(_)) => Ok(()),
-        outcome => Err(RunError::AtStart { service, method: method.to_owned(), outcome: format!("{outcome:?}") }),
+        outcome => Err(RunError::AtStart { service, outcome: format!("{outcome:?}") }),
     }
 }

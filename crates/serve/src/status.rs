@@ -37,12 +37,15 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Status {
         }
         Refusal::Seal(error) => {
             tracing::error!(%error, "a call was refused");
-            from_rpc(
-                &Rejection::new(Code::PermissionDenied, "BAD_SEAL", "the call is not sealed for this service").status(),
-            )
+            refused(Code::PermissionDenied, "BAD_SEAL", "the call is not sealed for this service")
         }
-        Refusal::Forbidden(reason) => from_rpc(&Rejection::new(Code::PermissionDenied, "FORBIDDEN", reason).status()),
+        Refusal::Forbidden(reason) => refused(Code::PermissionDenied, "FORBIDDEN", reason),
     }
+}
+
+/// A refusal that no handler has anything to do with.
+pub(crate) fn refused(code: Code, reason: &'static str, message: &str) -> Status {
+    from_rpc(&Rejection::new(code, reason, message).status())
 }
 
 pub(crate) fn unavailable() -> Status {

@@ -44,8 +44,9 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const FRAME_SIZE: u32 = 64 << 10;
 
-/// Metadata in all. A token and a seal have 1 KiB each.
-const HEADERS_SIZE: u32 = 16 << 10;
+/// Metadata in all; more is refused by HTTP/2 itself, without words of ours. A token and a seal have 1 KiB each; the gateway refuses, with
+/// words, what is beyond half of this.
+pub const HEADERS_SIZE: u32 = 32 << 10;
 
 /// Calls that were given up before they were begun, and calls that we reset for the peer's mistakes, until the connection is closed: the "rapid
 /// reset" attack costs its attacker nothing else.

@@ -158,7 +158,7 @@ impl Done {
     pub fn rejected(&self) -> Refusal {
         match self.outcome() {
             Outcome::Ended(ended) => match &ended.result {
-                CommandResult::Rejected(status) => Refusal::from(status),
+                CommandResult::Rejected(status) | CommandResult::KeyReused(status) => Refusal::from(status),
                 other => panic!("not rejected: {other:?}"),
             },
             other => panic!("not rejected: {other:?}"),

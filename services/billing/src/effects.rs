@@ -79,10 +79,7 @@ impl Effect for Refund {
 
 pub(crate) async fn authorize(cx: Reader, begun: Begun<Authorize>) -> Result<Answer> {
     let Begun { wish, reference, ask_first } = begun;
-    let method = match wish.payment_method_id.parse() {
-        Ok(id) => payment_method::find(cx.db(), id).await?,
-        Err(_) => None,
-    };
+    let method = payment_method::find(cx.db(), &wish.payment_method_id).await?;
     let billing = cx.service::<Billing>()?;
     let call = async {
         let Some(method) = method else { return Ok(Outcome::Refused("the payment method was removed".to_owned())) };

@@ -42,11 +42,7 @@ async fn load(cx: &mut Tx) -> Result<Loaded<Payment>> {
 }
 
 async fn judge(cx: &Tx, order: Order) -> Result<Result<Order, Refusal>> {
-    let method = match order.payment_method_id.parse() {
-        Ok(id) => payment_method::find(cx.db(), id).await?,
-        // The order's client wrote it, and it may be any text.
-        Err(_) => None,
-    };
+    let method = payment_method::find(cx.db(), &order.payment_method_id).await?;
     // Someone else's is refused in the same words as one that does not exist.
     let Some(method) = method.filter(|method| method.user_id == order.customer_id) else {
         return Ok(Err(order.refused(Cause::Unavailable, "there is no such payment method of the customer's")));

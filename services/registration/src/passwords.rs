@@ -152,15 +152,15 @@ mod tests {
         let passwords = pool(1);
         let busy = passwords.0.threads.try_acquire().unwrap();
         let mut waiting = Box::pin(passwords.hash("password".into(), SALT));
-        assert!(futures_poll(&mut waiting).await);
+        assert!(is_pending(&mut waiting).await);
         assert_eq!(passwords.0.places.available_permits(), 1);
         drop(waiting);
         assert_eq!(passwords.0.places.available_permits(), 2);
         drop(busy);
     }
 
-    /// Polls once; true if it is not ready.
-    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
+    /// Polls once.
+    async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
         std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())).await
     }
 }

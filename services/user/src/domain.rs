@@ -30,7 +30,11 @@ pub(crate) struct Facts {
     pub(crate) locale: String,
 }
 
-event_set!(pub(crate) enum Event { UserUpdated });
+event_set!(
+    pub(crate) enum Event {
+        UserUpdated,
+    }
+);
 
 /// The language of somebody who names none.
 const DEFAULT_LOCALE: &str = "en";

@@ -10,7 +10,9 @@ use millrace_user::service;
 use prost_types::FieldMask;
 use proto::registration::v1::logout_success::Cause;
 use proto::registration::v1::{LogoutSuccess, RegistrationNew};
-use proto::user::v1::{GetProfileRequest, GetProfileResponse, Profile, UpdateProfileRequest, UpdateProfileResponse, UserUpdated};
+use proto::user::v1::{
+    GetProfileRequest, GetProfileResponse, Profile, UpdateProfileRequest, UpdateProfileResponse, UserUpdated,
+};
 use testkit::{Done, TestLedger};
 
 struct Scene {
@@ -80,7 +82,10 @@ async fn the_event_of_a_profile_carries_all_of_it_and_is_the_doing_of_who_regist
     let scene = Scene::open().await;
     let done = scene.update(named("Countess"), &[]).await;
     let (updated, ada) = (done.event::<UserUpdated>(), scene.ada.to_string());
-    assert_eq!([updated.user_id, updated.display_name, updated.country, updated.locale], [&*ada, "Countess", "AT", "de-AT"]);
+    assert_eq!(
+        [updated.user_id, updated.display_name, updated.country, updated.locale],
+        [&*ada, "Countess", "AT", "de-AT"]
+    );
     let events = scene.ledger.events(&Key::new("user", scene.ada)).await;
     assert_eq!((events.len(), events[0].cause_id.is_some(), &events[1].principal), (2, true, &format!("user/{ada}")));
 }

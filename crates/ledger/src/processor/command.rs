@@ -121,7 +121,7 @@ pub(crate) fn replay(receipt: &Model) -> Result<Ended> {
 fn key_reused() -> Ended {
     let message = "the idempotency key was used before, for another request; nothing was done";
     let rejection = Rejection::new(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED", message);
-    Ended { result: CommandResult::Rejected(rejection.status()), token: String::new(), replayed: false }
+    Ended { result: CommandResult::KeyReused(rejection.status()), token: String::new(), replayed: false }
 }
 
 fn fingerprint(tx: &Tx, command: &Command) -> Vec<u8> {

@@ -9,7 +9,10 @@ use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{GetCommandRequest, GetCommandResponse, WaitCommandRequest, WaitCommandResponse};
 use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::place_order_request::Line;
-use proto::order::v1::{ListOrdersRequest, Order, PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest};
+use proto::order::v1::{
+    CancelOrderRequest, CancelOrderResponse, ListOrdersRequest, Order, PlaceOrderRequest, PlaceOrderResponse,
+    WatchOrderRequest,
+};
 use proto::registration::v1::registration_service_client::RegistrationServiceClient;
 use proto::registration::v1::{LoginRequest, RegisterRequest};
 use tonic::transport::Channel;
@@ -93,6 +96,13 @@ impl Customer {
         Ok((call.instrument(span).await?, context))
     }
 
+    pub async fn cancel(&self, key: &str, order_id: &str) -> Result<CancelOrderResponse, Status> {
+        let request = CancelOrderRequest { order_id: order_id.to_owned() };
+        let answer =
+            OrderServiceClient::new(self.channel.clone()).cancel_order(self.request(request, Some(key))?).await?;
+        Ok(answer.into_inner())
+    }
+
     /// Watches an order until `enough` says so, and gives it as it is then.
     pub async fn watch(&self, order_id: &str, enough: impl Fn(&Order) -> bool) -> Result<Order, Status> {
         let request = WatchOrderRequest { order_id: order_id.to_owned(), after_revision: 0 };
@@ -143,7 +153,13 @@ impl Customer {
             .into_inner())
     }
 
-    fn request<M>(&self, message: M, key: Option<&str>) -> Result<Request<M>, Status> {
+    /// The connection, for what has no method here.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A message as this customer sends it, under an idempotency key if one is given.
+    pub fn request<M>(&self, message: M, key: Option<&str>) -> Result<Request<M>, Status> {
         let invalid = |_| Status::invalid_argument("a header cannot be sent");
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.authorization.parse().map_err(invalid)?);

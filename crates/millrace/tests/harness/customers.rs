@@ -29,14 +29,14 @@ pub(crate) async fn buy(gateway: Channel, orders: usize) -> Vec<Bought> {
 async fn shop(gateway: Channel, number: usize, orders: usize) -> Bought {
     let address = format!("customer-{number}@example.com");
     let person = Person { address: &address, password: "a password of some length", name: "Customer", country: "DE" };
-    let customer = retry(async || Customer::enter(gateway.clone(), &person).await).await;
-    let good = retry(async || customer.add_card("tok_approved", "DE").await).await;
-    let bad = retry(async || customer.add_card("tok_declined", "DE").await).await;
+    let customer = retry(|| Customer::enter(gateway.clone(), &person)).await;
+    let good = retry(|| customer.add_card("tok_approved", "DE")).await;
+    let bad = retry(|| customer.add_card("tok_declined", "DE")).await;
     let mut ids = BTreeSet::new();
     for order in 0..orders {
         let key = format!("customer-{number}-order-{order}");
         let card = if order % 10 == 9 { &bad } else { &good };
-        let (placed, _) = retry(async || customer.place(&key, "teapot", 1, card).await).await;
+        let (placed, _) = retry(|| customer.place(&key, "teapot", 1, card)).await;
         let command = placed.receipt.unwrap().command;
         ids.insert(command.rsplit('/').next().unwrap().to_owned());
     }
@@ -45,7 +45,7 @@ async fn shop(gateway: Channel, number: usize, orders: usize) -> Bought {
 }
 
 /// As a client does: what may still happen is asked for again, under the same key.
-async fn retry<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> T {
+async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
     loop {
         match call().await {
             Ok(answer) => return answer,

@@ -32,7 +32,9 @@ pub(crate) async fn add(db: &impl ConnectionTrait, row: Model) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn find(db: &impl ConnectionTrait, id: Id) -> Result<Option<Model>> {
+/// None also for what is no id: a client wrote it into an order, and not every text can be asked for.
+pub(crate) async fn find(db: &impl ConnectionTrait, payment_method_id: &str) -> Result<Option<Model>> {
+    let Ok(id) = payment_method_id.parse::<Id>() else { return Ok(None) };
     Ok(Entity::find_by_id(id.to_string()).one(db).await?)
 }
 

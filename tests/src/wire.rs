@@ -1,0 +1,75 @@
+//! A hand at the broker: what an intruder, an accident or the broker itself may do to the streams.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::Stream;
+use bytes::Bytes;
+use testkit::{eventually, eventually_some};
+
+use crate::shop::TestShop;
+
+/// The events and commands of one domain.
+pub(crate) struct Wire {
+    context: Context,
+}
+
+pub(crate) const ORDER_EVENTS: &str = "test_evt_order";
+pub(crate) const ORDER_COMMANDS: &str = "test_cmd_order";
+
+impl Wire {
+    pub(crate) async fn of(shop: &TestShop) -> Self {
+        Self { context: async_nats::jetstream::new(async_nats::connect(shop.nats.url()).await.unwrap()) }
+    }
+
+    pub(crate) async fn stream(&self, name: &str) -> Stream {
+        self.context.get_stream(name).await.unwrap()
+    }
+
+    /// Stores a message, whoever it is from.
+    pub(crate) async fn put(&self, subject: &str, headers: HeaderMap, body: impl Into<Bytes>) {
+        let stored = self.context.publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap();
+        stored.await.unwrap();
+    }
+
+    /// The newest message of a subject, once it is there.
+    pub(crate) async fn message(&self, stream: &str, subject: &str) -> StreamMessage {
+        let stream = self.stream(stream).await;
+        eventually_some(subject, async || stream.get_last_raw_message_by_subject(subject).await.ok()).await
+    }
+
+    /// Takes it away before anybody reads it.
+    pub(crate) async fn lose(&self, stream: &str, subject: &str) {
+        let message = self.message(stream, subject).await;
+        assert!(self.stream(stream).await.delete_message(message.sequence).await.unwrap());
+    }
+
+    /// Waits until nothing is left of a subject.
+    pub(crate) async fn is_gone(&self, stream: &str, subject: &str) {
+        let stream = self.stream(stream).await;
+        eventually(&format!("{subject} is taken from its queue"), async || {
+            stream.get_last_raw_message_by_subject(subject).await.is_err()
+        })
+        .await;
+    }
+
+    /// All messages of a stream, in their order.
+    pub(crate) async fn messages(&self, stream: &str) -> Vec<StreamMessage> {
+        let mut stream = self.stream(stream).await;
+        let state = stream.info().await.unwrap().state.clone();
+        let mut messages = Vec::new();
+        for sequence in state.first_sequence..=state.last_sequence {
+            messages.extend(stream.get_raw_message(sequence).await);
+        }
+        messages
+    }
+
+    pub(crate) async fn forget_consumer(&self, stream: &str, consumer: &str) {
+        self.stream(stream).await.delete_consumer(consumer).await.unwrap();
+    }
+}
+
+/// Where an order's event is.
+pub(crate) fn order_event(event: &str, order_id: &str) -> String {
+    format!("test.evt.order.order.{event}.{order_id}")
+}
