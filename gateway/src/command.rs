@@ -11,6 +11,7 @@ use prost_reflect::DynamicMessage;
 use proto::Message as _;
 use proto::command::v1::{DeliverRequest, DeliverResponse};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::accepted::Entry;
 use crate::call::Call;
@@ -68,6 +69,7 @@ impl Gateway {
             Some(key) if !anonymous => ids::command_id(&call.principal.name(), &method.name, key),
             _ => Id::timed((self.now)().unix_ms(), (self.chance)()),
         };
+        trace::span::record_command(&Span::current(), id);
         let stated = Stated { principal: &call.principal, method: &method.name, id, anonymous, body: &body };
         let seal = self.seals.command(&method.domain, &stated)?;
         let command = queue::Command {

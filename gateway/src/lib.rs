@@ -122,7 +122,7 @@ fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Repli
     let mut owners = BTreeMap::new();
     for (domain, endpoint) in &config.endpoints {
         let channel = serve::transport::channel(endpoint, config.onward_tls.as_ref())?;
-        owners.insert(domain.clone(), Owner::new(domain.clone(), channel));
+        owners.insert(domain.clone(), Owner::new(domain.clone(), endpoint.clone(), channel));
     }
     let seals = Seals::new(deps.sealer, Arc::clone(&deps.now));
     let keys = KeySource::new(owners.get(authenticate::DOMAIN).cloned(), seals.clone());

@@ -26,6 +26,7 @@ const ANSWER_LEN_MAX: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Owner {
     pub domain: String,
+    address: String,
     channel: Channel,
 }
 
@@ -40,13 +41,14 @@ pub struct Onward {
 }
 
 impl Owner {
-    pub const fn new(domain: String, channel: Channel) -> Self {
-        Self { domain, channel }
+    /// `address` is where the channel leads, such as `http://order:7403`.
+    pub const fn new(domain: String, address: String, channel: Channel) -> Self {
+        Self { domain, address, channel }
     }
 
     /// Calls a method, by its full name.
     pub async fn call(&self, method: &str, onward: Onward, body: Bytes) -> Result<Bytes, Status> {
-        let span = trace::span::rpc_client(method);
+        let span = trace::span::rpc_client(method, &self.address);
         let call = async {
             let (mut grpc, path) = self.prepare(method).await?;
             grpc.unary(request(onward, body)?, path, Raw).await
@@ -58,7 +60,7 @@ impl Owner {
 
     /// Calls a method that goes on answering.
     pub async fn watch(&self, method: &str, onward: Onward, body: Bytes) -> Result<Streaming<Bytes>, Status> {
-        let span = trace::span::rpc_client(method);
+        let span = trace::span::rpc_client(method, &self.address);
         let call = async {
             let (mut grpc, path) = self.prepare(method).await?;
             grpc.server_streaming(request(onward, body)?, path, Raw).await
@@ -87,8 +89,9 @@ impl Owner {
 
     #[cfg(test)]
     pub(crate) fn nowhere(domain: &str) -> Self {
-        let channel = serve::transport::channel("http://127.0.0.1:1", None).unwrap();
-        Self::new(domain.to_owned(), channel)
+        let address = "http://127.0.0.1:1";
+        let channel = serve::transport::channel(address, None).unwrap();
+        Self::new(domain.to_owned(), address.to_owned(), channel)
     }
 }
 

@@ -186,6 +186,12 @@ mod tests {
     }
 
     #[test]
+    fn text_that_no_database_stores_is_refused() {
+        let request = RegisterRequest { locale: "e\0n".to_owned(), ..registration() };
+        assert_eq!(violations(&request), [("locale".to_owned(), "must not contain the character U+0000".to_owned())]);
+    }
+
+    #[test]
     fn what_cannot_be_decoded_is_malformed() {
         let schema = Schema::embedded().unwrap();
         let rules = Rules::compile(&schema).unwrap();

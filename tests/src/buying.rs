@@ -1,6 +1,6 @@
 //! What customers do in the stories, as a well-behaved client does it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace::demo::Customer;
 use proto::command::v1::{Receipt, State};
@@ -9,6 +9,9 @@ use proto::order::v1::{CancelOrderRequest, Order, OrderStatus, PlaceOrderRespons
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
+
+/// The longest that a customer goes on asking.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Orders that are placed at once.
 const AT_ONCE: usize = 8;
@@ -48,11 +51,14 @@ pub(crate) async fn ended(customer: &Customer, order_id: &str) -> OrderStatus {
 
 /// As a client does: what may still happen is asked for again, under the same key.
 pub(crate) async fn retry<T, Call: Future<Output = Result<T, Status>>>(mut call: impl FnMut() -> Call) -> T {
+    let began = Instant::now();
     loop {
         match call().await {
             Ok(answer) => return answer,
-            Err(status) if may_still_happen(&status) => tokio::time::sleep(Duration::from_millis(20)).await,
-            Err(status) => panic!("refused: {status}"),
+            Err(status) if may_still_happen(&status) && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(status) => panic!("refused: {status:?}"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod crates;
 mod events;
 mod invariants;
 mod lossy;
+mod sealing;
 mod secrets;
 mod shop;
 mod stranger;

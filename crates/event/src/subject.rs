@@ -2,6 +2,9 @@
 
 use crate::{Id, InvalidId, Record};
 
+/// The namespace where none is set. In the names of spans and metrics it stands for any.
+pub const NAMESPACE: &str = "millrace";
+
 /// `millrace.order.v1.OrderCreated` is of the domain `order`, and so is `millrace.order.v1.OrderService/PlaceOrder`.
 pub fn domain_of(full_name: &str) -> &str {
     full_name.split('.').nth(1).unwrap_or_default()

@@ -16,6 +16,8 @@ pub(crate) struct Book {
     cursors: BTreeMap<CursorId, Entry<cursor::Model>>,
     receipts: BTreeMap<Id, Entry<receipt::Model>>,
     pub(crate) appended: Vec<Record>,
+    /// Heads that a handler came to need, and that were not locked up front.
+    pub(crate) late: Vec<Key>,
     pub(crate) effects: Vec<effect::Model>,
     pub(crate) rows: Rows,
     /// Events that were published, to be marked on the way.
@@ -59,6 +61,11 @@ impl Head {
 }
 
 impl Book {
+    /// Nothing yet, but for these events that are to be marked as published.
+    pub(crate) fn marking(published: Vec<uuid::Uuid>) -> Self {
+        Self { published, ..Self::default() }
+    }
+
     /// Locks the heads that are not locked yet.
     pub(crate) async fn lock_heads(&mut self, txn: &DatabaseTransaction, keys: &[Key], epoch: i64) -> Result<()> {
         let wanted: Vec<&Key> = keys.iter().filter(|key| !self.heads.contains_key(key)).collect();

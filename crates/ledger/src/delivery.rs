@@ -114,6 +114,21 @@ pub enum Outcome {
     GivenBack { delay: Duration, reason: String },
 }
 
+impl Outcome {
+    /// In one word, for traces.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ended(ended) => ended.result.name(),
+            Self::Applied => "applied",
+            Self::Skipped => "skipped",
+            Self::Duplicate => "duplicate",
+            Self::Noted => "noted",
+            Self::Gap => "gap",
+            Self::GivenBack { .. } => "given_back",
+        }
+    }
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
@@ -131,6 +146,16 @@ pub enum CommandResult {
     Failed(rpc::Status),
     /// Another request came under this command's id before. What became of that one stands, and is none of this one's business.
     KeyReused(rpc::Status),
+}
+
+impl CommandResult {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Rejected(_) | Self::KeyReused(_) => "rejected",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 impl Delivery {

@@ -20,7 +20,7 @@ pub enum Error {
     /// What would fail again in the same way. Counted, and set aside after the last attempt.
     #[error("{0}")]
     Failed(String),
-    /// Another transaction wrote the same row first. Redone, and then it finds that row.
+    /// Another transaction wrote or held the same row first. Redone, and then it finds that row.
     #[error("lost a race for a row")]
     LostRace,
 }
@@ -109,23 +109,43 @@ pub fn internal() -> rpc::Status {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
+        if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) || is_contended(&error) {
             return Self::LostRace;
         }
         if is_transient(&error) { Self::Transient(error.to_string()) } else { Self::Failed(error.to_string()) }
     }
 }
 
+/// Whether another transaction was in the way: a serialization failure, a deadlock, a lock that could not be had in time.
+fn is_contended(error: &DbErr) -> bool {
+    matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03"))
+}
+
 /// Whether the same statement may succeed later. A constraint, a type or a syntax error will not.
 fn is_transient(error: &DbErr) -> bool {
+    if let Some(code) = code(error) {
+        // Postgres, 5 characters: connection, resources, intervention, system; an idle transaction ended, a stand-by that cannot write.
+        let postgres =
+            ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || matches!(&*code, "25P03" | "25006");
+        // SQLite, up to 4 digits whose lowest byte is the kind: BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+        let sqlite = || code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14));
+        return if code.len() == 5 { postgres } else { sqlite() };
+    }
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+            use sea_orm::sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+            matches!(**source, Io(_) | PoolClosed | PoolTimedOut | Protocol(_) | Tls(_) | WorkerCrashed)
+        }
+        other => matches!(other, DbErr::Conn(_) | DbErr::ConnectionAcquire(_)),
+    }
+}
+
+/// The database's own code, if it was the database that refused.
+fn code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error else {
-        return matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_));
+        return None;
     };
-    let Some(database) = source.as_database_error() else { return true };
-    let code = database.code().unwrap_or_default();
-    // Postgres: connection, resources, intervention, serialization, deadlock, lock time-out. SQLite: BUSY, LOCKED, IOERR, FULL.
-    let postgres = ["08", "53", "57", "58"].iter().any(|class| code.len() == 5 && code.starts_with(class));
-    postgres || matches!(&*code, "40001" | "40P01" | "55P03" | "25P03" | "5" | "6" | "10" | "13" | "261" | "517")
+    source.as_database_error()?.code().map(Into::into)
 }
 
 impl From<prost::DecodeError> for Error {

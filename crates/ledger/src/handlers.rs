@@ -162,6 +162,11 @@ impl Handlers {
         self.commands.keys().map(String::as_str)
     }
 
+    /// The kind of the aggregates that a command is about.
+    pub fn target(&self, method: &str) -> Option<&'static str> {
+        self.commands.get(method).map(|handler| handler.target)
+    }
+
     pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.values()
     }

@@ -1,10 +1,11 @@
 use std::any::Any;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use event::{Id, Key, Micros, Record, Schema};
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::book::Book;
@@ -13,7 +14,7 @@ use crate::database::Database;
 use crate::delivery::{Answer, Caller, Command, Ended, Prepared};
 use crate::error::{Error, Result};
 use crate::handlers::{Begun, Handlers, reference};
-use crate::processor::command;
+use crate::processor::{command, event::parse_waits_for, guarded};
 use crate::reader::Reader;
 use crate::store::{cursor, effect, event_log, log, receipt, subscription};
 use crate::tx::{Cause, Log, Touched, Tx};
@@ -96,6 +97,9 @@ pub struct Due {
     pub waits_for: Option<(Key, Micros)>,
 }
 
+/// Events that one transaction marks at most: databases limit how many values a statement has.
+const MARKS: usize = 4096;
+
 impl Ledger {
     /// Takes a migrated database.
     pub async fn open(parts: Parts) -> Result<Self> {
@@ -159,7 +163,7 @@ impl Ledger {
             return Ok(None);
         };
         let reader = self.reader(command.caller.clone()).await?;
-        prepare(reader, command.body.clone()).await.map(Some)
+        guarded(prepare(reader, command.body.clone()), &Span::current()).await.map(Some)
     }
 
     /// How a command ended, and by whom it was sent; None if this service has not begun it.
@@ -178,52 +182,57 @@ impl Ledger {
     pub async fn unpublished(&self, age: Duration, limit: u64) -> Result<Vec<Record>> {
         let db = self.0.db.reader();
         let now = self.0.clock.now(db).await?;
-        let before = Micros(now.0 - i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
-        Ok(event_log::unpublished(db, before.plus(Duration::from_micros(1)), limit, self.0.log.id).await?)
+        let until = Micros(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)));
+        Ok(event_log::unpublished(db, until, limit, self.0.log.id).await?)
     }
 
     /// Notes that these events were published. The next batch writes it down, or [`write_marks`](Self::write_marks).
     pub fn mark_published(&self, ids: impl IntoIterator<Item = Uuid>) {
-        self.0.published.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+        self.published().extend(ids);
+    }
+
+    fn published(&self) -> MutexGuard<'_, Vec<Uuid>> {
+        self.0.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what was published, if no batch has done so.
     pub async fn write_marks(&self) -> Result<()> {
-        if self.0.published.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            return Ok(());
+        while !self.published().is_empty() {
+            let tx = self.begin().await?;
+            tx.commit().await?;
         }
-        let tx = self.begin().await?;
-        self.commit(tx).await.map(drop)
+        Ok(())
     }
 
     /// Keys that wait and are due, taken for `lease`: other instances leave them alone for that long.
     pub async fn take_due(&self, lease: Duration, limit: u64) -> Result<Vec<Due>> {
-        let db = self.0.db.reader();
-        if !cursor::any_due(db, self.0.clock.now(db).await?).await? {
+        let names: Vec<_> = self.0.handlers.subscriptions.keys().copied().collect();
+        let now = self.0.clock.now(self.0.db.reader()).await?;
+        // Most often there is nothing, and then nobody is kept from writing.
+        if !cursor::any_due(self.0.db.reader(), &names, now).await? {
             return Ok(Vec::new());
         }
         let txn = self.0.db.begin().await?;
-        let now = self.0.clock.now(&txn).await?;
-        let rows = cursor::take_due(&txn, now, now.plus(lease), limit).await?;
+        let rows = cursor::take_due(&txn, &names, now, lease, limit).await?;
         txn.commit().await?;
         Ok(rows.into_iter().filter_map(|row| self.due(&row)).collect())
     }
 
     fn due(&self, row: &cursor::Model) -> Option<Due> {
         let (name, _) = self.0.handlers.subscriptions.get_key_value(row.subscription.as_str())?;
-        let waits_for = row.reason.as_deref().and_then(crate::processor::event::parse_waits_for);
+        let waits_for = row.reason.as_deref().and_then(parse_waits_for);
         Some(Due { subscription: name, key: row.key.parse().ok()?, revision: row.revision, waits_for })
     }
 
     /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).
     pub async fn lease_effects(&self, lease: Duration, limit: u64) -> Result<Vec<Leased>> {
-        let db = self.0.db.reader();
-        if !effect::any_due(db, self.0.clock.now(db).await?).await? {
+        let kinds: Vec<_> = self.0.handlers.effects.keys().copied().collect();
+        let now = self.0.clock.now(self.0.db.reader()).await?;
+        if !effect::any_due(self.0.db.reader(), &kinds, now).await? {
             return Ok(Vec::new());
         }
         let txn = self.0.db.begin().await?;
-        let now = self.0.clock.now(&txn).await?;
-        let rows = effect::lease(&txn, now, now.plus(lease), limit).await?;
+        let rows = effect::lease(&txn, &kinds, now, lease, limit).await?;
         txn.commit().await?;
         Ok(rows.into_iter().filter_map(|row| self.leased(row)).collect())
     }
@@ -251,7 +260,7 @@ impl Ledger {
             body
         } else {
             let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
-            (handler.perform)(reader, begun).await?
+            guarded((handler.perform)(reader, begun), &Span::current()).await?
         };
         Ok(Answer { key, kind, n, body })
     }
@@ -262,7 +271,7 @@ impl Ledger {
         let now = self.0.clock.now(&txn).await?;
         if let Some(row) = effect::lock(&txn, key, kind, n).await?.filter(|row| row.state == effect::State::Leased) {
             let leased_until = now.plus(self.0.retry.delay(row.attempts, &self.0.chance)).0;
-            effect::write(&txn, effect::Model { leased_until, ..row }).await?;
+            effect::write(&txn, vec![effect::Model { leased_until, ..row }]).await?;
         }
         Ok(txn.commit().await?)
     }
@@ -280,16 +289,16 @@ impl Ledger {
     pub(crate) async fn begin(&self) -> Result<Tx> {
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
-        let mut book = Book::default();
-        book.published = std::mem::take(&mut *self.0.published.lock().unwrap_or_else(PoisonError::into_inner));
+        let book = Book::marking(self.some_published());
         let (log, chance, state) = (self.0.log.clone(), self.0.chance.clone(), Arc::clone(&self.0.state));
         Ok(Tx { txn, book, now, log, chance, state, cause: Cause::default(), touched: Touched::default() })
     }
 
-    /// Commits. Marks of a transaction that failed are lost, which costs no more than publishing those events twice.
-    pub(crate) async fn commit(&self, tx: Tx) -> Result<Vec<Record>> {
-        let now = tx.now;
-        tx.commit(now).await.map(|(appended, _)| appended)
+    /// What the next transaction is to mark. If that fails the marks are lost, which costs no more than publishing those events twice.
+    fn some_published(&self) -> Vec<Uuid> {
+        let mut published = self.published();
+        let rest = published.len().saturating_sub(MARKS);
+        published.split_off(rest)
     }
 
     pub async fn close(self) -> Result<()> {

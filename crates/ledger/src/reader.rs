@@ -21,9 +21,6 @@ pub struct Reader {
     pub(crate) state: Arc<dyn Any + Send + Sync>,
 }
 
-/// How many events of one key are read at once. A key with more is folded in several reads.
-const CHUNK: u64 = 1000;
-
 impl Reader {
     pub const fn db(&self) -> &DatabaseConnection {
         &self.db
@@ -53,16 +50,7 @@ impl Reader {
 
     /// All events of a key, in order.
     pub async fn history(&self, key: &Key) -> Result<Vec<Record>> {
-        let mut history = Vec::new();
-        loop {
-            let after = history.last().map_or(0, |record: &Record| record.revision);
-            let chunk = event_log::read(&self.db, &[(key.clone(), after)], CHUNK, self.source).await?;
-            let full = chunk.len() as u64 == CHUNK;
-            history.extend(chunk);
-            if !full {
-                return Ok(history);
-            }
-        }
+        Ok(event_log::read_all(&self.db, key, self.source).await?)
     }
 
     /// The aggregate as its log tells it, up to a moment if one is given, with where that was. None if it did not exist.
@@ -77,7 +65,7 @@ pub(crate) fn fold<'r, A: Aggregate>(records: impl Iterator<Item = &'r Record>) 
     for record in records {
         let at = At { id: record.key.id(), revision: record.revision, time: record.time };
         let event = A::Event::decode(&record.type_name, &record.body).ok_or_else(|| {
-            Error::Failed(format!("{} of {} is newer than this instance", record.type_name, record.key))
+            Error::Transient(format!("{} of {} is newer than this instance", record.type_name, record.key))
         })??;
         let (state, place) = folded.get_or_insert_with(|| (A::default(), at));
         state.apply(&event, &at);

@@ -64,8 +64,13 @@ where
         let is_primary = |column: &<M::Entity as EntityTrait>::Column| {
             primary.iter().any(|key| sea_orm::IdenStatic::as_str(key) == sea_orm::IdenStatic::as_str(column))
         };
-        let others = <M::Entity as EntityTrait>::Column::iter().filter(|column| !is_primary(column));
-        let replace = OnConflict::columns(primary.iter().copied()).update_columns(others).to_owned();
+        let others: Vec<_> = <M::Entity as EntityTrait>::Column::iter().filter(|column| !is_primary(column)).collect();
+        let mut replace = OnConflict::columns(primary.iter().copied());
+        if others.is_empty() {
+            replace.do_nothing()
+        } else {
+            replace.update_columns(others)
+        };
         async move {
             M::Entity::insert_many(self.rows.into_values()).on_conflict(replace).exec_without_returning(txn).await?;
             Ok(())

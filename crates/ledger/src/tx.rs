@@ -5,7 +5,6 @@ use event::{Id, Key, Micros, Record};
 use proto::Message as _;
 use proto::command::v1::{ConsistencyToken, consistency_token::Entry};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
-use uuid::Uuid;
 
 use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
 use crate::book::{Book, Head};
@@ -60,8 +59,6 @@ pub(crate) struct Touched {
 
 /// Entries in a consistency token at most.
 const TOKEN_ENTRIES: usize = 32;
-/// How many events are read at once to fold a key anew.
-const FOLD_CHUNK: u64 = 10_000;
 
 impl Tx {
     /// Loads an aggregate and locks it until the transaction ends. One that does not exist is empty, at revision 0.
@@ -81,16 +78,17 @@ impl Tx {
         Ok(Loaded { key, revision, state })
     }
 
-    /// What a batch did not lock up front may be held by one that waits for us: then we soon give way.
+    /// What a batch did not lock up front may be held by one that waits for us: then we soon give way, and lock it in order the next time.
     async fn lock_late(&mut self, key: &Key) -> Result<()> {
-        if self.txn.get_database_backend() == DbBackend::Postgres {
+        if self.book.late.is_empty() && self.txn.get_database_backend() == DbBackend::Postgres {
             self.txn.execute_unprepared("set local lock_timeout = '200ms'").await?;
         }
+        self.book.late.push(key.clone());
         self.book.lock_heads(&self.txn, std::slice::from_ref(key), self.log.epoch).await
     }
 
     async fn fold_anew<A: Aggregate>(&mut self, key: &Key) -> Result<A> {
-        let records = event_log::read(&self.txn, &[(key.clone(), 0)], FOLD_CHUNK, self.log.id).await?;
+        let records = event_log::read_all(&self.txn, key, self.log.id).await?;
         let pending = self.book.appended.iter().filter(|record| record.key == *key);
         let folded: Option<(A, At)> = fold(records.iter().chain(pending))?;
         folded.map(|(state, _)| state).ok_or_else(|| Error::Failed(format!("{key} has a head and no events")))
@@ -170,7 +168,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes a wish back that nobody has begun. False if it was begun (its answer will come), or there is none.
+    /// Takes the newest wish of this kind back, if nobody has begun it. False if it was begun (its answer will come), or there is none.
     pub async fn withdraw<A: Aggregate, E: Effect>(&mut self, aggregate: &Loaded<A>) -> Result<bool> {
         let key = aggregate.key.to_string();
         let here = self.book.effects.len();
@@ -180,7 +178,7 @@ impl Tx {
         }
         let row = effect::lock_open(&self.txn, &aggregate.key, E::KIND).await?;
         let Some(row) = row.filter(|row| row.state == effect::State::Wished) else { return Ok(false) };
-        effect::write(&self.txn, effect::Model { state: effect::State::Withdrawn, ..row }).await?;
+        effect::write(&self.txn, vec![effect::Model { state: effect::State::Withdrawn, ..row }]).await?;
         self.touched.wrote = true;
         Ok(true)
     }
@@ -265,11 +263,11 @@ impl Tx {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.encode_to_vec())
     }
 
-    pub(crate) async fn commit(self, now: Micros) -> Result<(Vec<Record>, Vec<Uuid>)> {
-        let published = self.book.published.clone();
-        let appended = self.book.write(&self.txn, now).await?;
+    /// Writes what was buffered, and commits. What was appended is to be published.
+    pub(crate) async fn commit(self) -> Result<Vec<Record>> {
+        let appended = self.book.write(&self.txn, self.now).await?;
         self.txn.commit().await?;
-        Ok((appended, published))
+        Ok(appended)
     }
 }
 

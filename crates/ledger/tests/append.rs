@@ -116,7 +116,8 @@ async fn the_kept_state_is_the_fold_of_the_log(shop: &Shop) {
 async fn many_units_are_not_sold_twice_in_one_batch(shop: &Shop) {
     let counter = shop.counter(5).await;
     let outcomes = shop.batch((0..20).map(|_| command(shop.id(), counter, format!("sell 1 {counter}")))).await;
-    let sold = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Ended(ended) if !ended.token.is_empty())).count();
+    let sold =
+        outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Ended(ended) if !ended.token.is_empty())).count();
     assert_eq!((sold, shop.told(counter).await.units), (5, 0));
 }
 

@@ -4,7 +4,9 @@ use event::Key;
 use millrace_ledger::{Means, Outcome};
 use proto::order::v1::OrderPaymentChanged;
 
-use crate::shop::{HOUR, SECOND, Shop, brought, created, from_log, given_back, late, order, processed, record, redelivered, streamed};
+use crate::shop::{
+    HOUR, SECOND, Shop, brought, created, from_log, given_back, late, order, processed, record, redelivered, streamed,
+};
 
 on_both!(
     a_duplicate_is_dropped,
@@ -108,7 +110,8 @@ async fn a_type_of_a_later_version_is_given_back_and_stops_only_its_key(shop: &S
     let (id, other) = (shop.id(), shop.id());
     let mut newer = created(id, 1, "");
     "millrace.order.v1.OrderWrapped".clone_into(&mut newer.type_name);
-    let outcomes = shop.batch([streamed(&newer), streamed(&created(id, 2, "")), streamed(&created(other, 1, ""))]).await;
+    let outcomes =
+        shop.batch([streamed(&newer), streamed(&created(id, 2, "")), streamed(&created(other, 1, ""))]).await;
     assert!(given_back(&outcomes[0]), "{outcomes:?}");
     assert_eq!(outcomes[1..], [Outcome::Gap, Outcome::Applied]);
     for delivered in 2..20 {
@@ -150,7 +153,10 @@ async fn an_event_that_comes_before_its_replica_waits_and_goes_on(shop: &Shop) {
     assert_eq!(due[0].waits_for.as_ref().map(|(key, _)| key), Some(&order(early)));
     assert_eq!(shop.seen(&order(id)).await, Vec::<i64>::new(), "what it wrote before it had to wait is undone");
     shop.one(streamed(&created(early, 1, ""))).await;
-    assert_eq!(shop.batch([from_log(&event), from_log(&created(id, 2, ""))]).await, [Outcome::Applied, Outcome::Applied]);
+    assert_eq!(
+        shop.batch([from_log(&event), from_log(&created(id, 2, ""))]).await,
+        [Outcome::Applied, Outcome::Applied]
+    );
     assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 2], vec!["done".to_owned()]));
 }
 
@@ -170,7 +176,10 @@ async fn an_event_whose_replica_never_comes_goes_on_without_it(shop: &Shop) {
             assert_eq!(shop.one(from_log(&event)).await, Outcome::Noted);
         }
     };
-    assert!(waited < HOUR && looks < 40, "the longer it waits, the more seldom it is looked for: {looks} times in {waited:?}");
+    assert!(
+        waited < HOUR && looks < 40,
+        "the longer it waits, the more seldom it is looked for: {looks} times in {waited:?}"
+    );
     assert_eq!(shop.one(brought("replica", &event, Means::Log { absent: true })).await, Outcome::Applied);
     assert_eq!(shop.notes().await, [format!("went on without {}", order(never))]);
 }
@@ -206,6 +215,9 @@ async fn an_event_that_acts_is_applied_once_with_its_cause(shop: &Shop) {
     assert_eq!(outcomes, [Outcome::Applied, Outcome::Duplicate]);
     let sold = shop.log(counter).await.pop().unwrap();
     assert_eq!(sold.key, Key::new("counter", counter));
-    assert_eq!((sold.principal.as_str(), sold.command_id, sold.cause_id), ("user/customer", event.command_id, Some(event.id)));
+    assert_eq!(
+        (sold.principal.as_str(), sold.command_id, sold.cause_id),
+        ("user/customer", event.command_id, Some(event.id))
+    );
     assert_eq!(shop.told(counter).await.units, 2);
 }

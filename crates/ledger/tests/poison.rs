@@ -3,7 +3,8 @@
 use millrace_ledger::Outcome;
 
 use crate::shop::{
-    HOUR, SECOND, Shop, answer, command, created, failed, from_log, given_back, killed_when, late, order, redelivered, streamed,
+    HOUR, SECOND, Shop, answer, command, created, failed, from_log, given_back, killed_when, late, order, redelivered,
+    streamed,
 };
 
 on_both!(

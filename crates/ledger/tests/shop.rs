@@ -346,7 +346,9 @@ pub(crate) fn answer(outcome: &Outcome) -> Bytes {
 /// The reason for which a command was rejected.
 pub(crate) fn reason(outcome: &Outcome) -> String {
     match &ended(outcome).result {
-        CommandResult::Rejected(status) | CommandResult::KeyReused(status) => proto::rpc::ErrorInfo::decode(&*status.details[0].value).unwrap().reason,
+        CommandResult::Rejected(status) | CommandResult::KeyReused(status) => {
+            proto::rpc::ErrorInfo::decode(&*status.details[0].value).unwrap().reason
+        }
         other => panic!("not rejected: {other:?}"),
     }
 }

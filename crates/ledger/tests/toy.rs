@@ -265,6 +265,7 @@ async fn step(cx: &mut Tx, verb: &str, units: i64, argument: &str) -> Result<()>
         "stock-twice" => append(cx, argument, &[Stocked { units }.into(), Stocked { units }.into()]).await,
         "sell" => sell(cx, argument, units).await,
         "charge" => charge(cx, argument, units).await,
+        "wish" => wish(cx, argument).await,
         "withdraw" => withdraw(cx, argument).await,
         "restock" => restock(cx, argument, units).await,
         "recount" => recount(cx, argument).await,
@@ -305,6 +306,11 @@ async fn charge(cx: &mut Tx, id: &str, amount: i64) -> Result<()> {
     let mut counter = counter(cx, id).await?;
     cx.append(&mut counter, [Sold { units: 0 }.into()]).await?;
     cx.effect(&counter, &Charge { amount })
+}
+
+async fn wish(cx: &mut Tx, id: &str) -> Result<()> {
+    let counter = counter(cx, id).await?;
+    cx.effect(&counter, &Charge { amount: 1 })
 }
 
 async fn withdraw(cx: &mut Tx, id: &str) -> Result<()> {

@@ -3,16 +3,17 @@ use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
-use event::{Id, TraceContext, headers, subject};
+use event::{Id, headers, subject};
 use futures::future::BoxFuture;
 use ledger::{Delivery, Input, Outcome};
 use proto::Message as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use crate::consume::{Held, consume};
 use crate::lanes::outcome;
+use crate::spans;
 use crate::{Lanes, Streams, reply};
 
 /// Brings a domain's commands from their queue to the lanes, and their outcomes to whoever waits.
@@ -73,40 +74,47 @@ impl CommandLoop {
     async fn take(self: Arc<Self>, held: Held, tasks: &TaskTracker) {
         let incoming = self.read(&held);
         let span = incoming.span.clone();
-        match (self.intake)(incoming).await {
+        match (self.intake)(incoming).instrument(span.clone()).await {
             Intake::Deliver(delivery) => {
                 let Input::Command(command) = &delivery.input else { return };
                 let (method, id) = (command.method.clone(), command.id);
                 let reply_to = held.header(headers::REPLY).map(str::to_owned);
                 let receiver = self.lanes.enqueue(*delivery).await;
                 let client = self.streams.client.clone();
-                tasks.spawn(async move {
+                let settled = async move {
                     let outcome = outcome(receiver).await;
                     settle(&client, held, reply_to, (&method, id), &outcome).await;
-                    drop(span);
-                });
+                };
+                tasks.spawn(settled.instrument(span));
             }
             Intake::Drop(reason) => {
-                tracing::error!(parent: &span, reason, subject = %held.message.subject, "a command was dropped");
+                trace::span::record_outcome(&span, "dropped");
+                span.in_scope(|| tracing::error!(reason, subject = %held.message.subject, "a command was dropped"));
                 held.ack().await;
             }
             Intake::GiveBack { delay, reason } => {
-                tracing::warn!(parent: &span, reason, subject = %held.message.subject, "a command was given back");
+                trace::span::record_outcome(&span, "given_back");
+                span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was given back"));
                 tasks.spawn(held.give_back(delay));
             }
         }
     }
 
+    /// The consumer has the domain's name.
+    fn span(&self, held: &Held, method: &str, id: &str) -> Span {
+        let template = format!("{}.cmd.{}.{method}", subject::NAMESPACE, self.domain);
+        let message = spans::of_command(&template, &held.message.subject, id);
+        trace::span::process(&message, &self.domain, held.delivery())
+    }
+
     fn read(&self, held: &Held) -> Incoming {
         let text = |name| held.header(name).unwrap_or_default().to_owned();
-        let (template, id) = held.message.subject.rsplit_once('.').unwrap_or_default();
-        let span = trace::span::process(template, &subject::command_stream(&self.streams.namespace, &self.domain), id);
-        trace::follow(
-            &span,
-            &TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) },
-        );
+        let mut parts = held.message.subject.rsplit('.');
+        let (id, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let span = self.span(held, method, id);
+        trace::go_on(&span, &held.trace());
         Incoming {
-            method: template.rsplit('.').next().unwrap_or_default().to_owned(),
+            method: method.to_owned(),
             id: id.parse().ok(),
             seal: text(headers::SEAL),
             key: text(headers::KEY),

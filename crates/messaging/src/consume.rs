@@ -6,9 +6,11 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
+use event::{TraceContext, headers};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use trace::span::Delivered;
 
 use crate::streams::{StreamError, WINDOW};
 
@@ -29,6 +31,19 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn delivered(&self) -> u32 {
         self.message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX))
+    }
+
+    /// Where the broker had it, and how often it has brought it.
+    pub(crate) fn delivery(&self) -> Option<Delivered<'_>> {
+        let info = self.message.info().ok()?;
+        let times = u64::try_from(info.delivered).unwrap_or(0);
+        Some(Delivered { stream: info.stream, sequence: info.stream_sequence, times })
+    }
+
+    /// The context in which it was published.
+    pub(crate) fn trace(&self) -> TraceContext {
+        let text = |name| self.header(name).unwrap_or_default().to_owned();
+        TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

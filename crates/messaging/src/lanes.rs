@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Id, Key, Record};
-use ledger::{Delivery, Ledger, Outcome};
+use ledger::{CommandResult, Delivery, Ended, Ledger, Outcome};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
 const BATCH: usize = 256;
@@ -99,13 +100,25 @@ pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
 async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
     let mut waiting = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
         committed.tell(processed.appended, processed.wished);
-        for (done, outcome) in done.into_iter().zip(processed.outcomes) {
+        for ((done, span), outcome) in done.into_iter().zip(told).zip(processed.outcomes) {
+            record(&span, &outcome);
             // Whoever asked may have gone; what was done stays done.
             let _ = done.send(outcome);
         }
+    }
+}
+
+/// Says in a span what came of it. A gap is not the end of it: the event comes again.
+fn record(span: &Span, outcome: &Outcome) {
+    if *outcome != Outcome::Gap {
+        trace::span::record_outcome(span, outcome.name());
+    }
+    if let Outcome::Ended(Ended { result: CommandResult::Failed(_), .. }) = outcome {
+        trace::span::record_failure(span, outcome.name());
     }
 }
 

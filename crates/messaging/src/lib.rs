@@ -16,6 +16,7 @@ mod inbox;
 mod lanes;
 mod relay;
 mod reply;
+mod spans;
 mod streams;
 mod subscriptions;
 
@@ -28,5 +29,6 @@ pub use connection::{Broker, ConnectError, connect, reached};
 pub use lanes::{Committed, Lanes};
 pub use relay::Relay;
 pub use reply::response;
+pub use spans::process_event;
 pub use streams::{StreamError, Streams};
 pub use subscriptions::SubscriptionLoop;

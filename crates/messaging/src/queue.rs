@@ -15,6 +15,7 @@ use event::{Id, Micros, TraceContext, headers, subject};
 use tracing::Instrument as _;
 
 use crate::feed::Feed;
+use crate::spans;
 use crate::inbox::Inbox;
 pub use crate::inbox::{Replies, Reply};
 
@@ -112,8 +113,7 @@ impl Queue {
 
     /// Stores the command, unless one of the same id is queued.
     pub async fn publish(&self, command: Command, reply: &Reply) -> Result<(), QueueError> {
-        let id = command.id.to_string();
-        let span = trace::span::publish(&subject::command_template(&self.namespace, &command.method), &id);
+        let span = spans::publish_command(&self.namespace, &command.method, command.id);
         let publish = self.store(command, reply.subject(), trace::of(&span));
         let result = publish.instrument(span.clone()).await;
         match result {

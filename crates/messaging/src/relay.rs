@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::Streams;
+use crate::spans;
 use crate::streams::WINDOW;
 
 /// An event that nobody marked as published for so long is published by whoever finds it.
@@ -125,8 +126,7 @@ async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
     if streams.client.connection_state() != State::Connected {
         return (id, false);
     }
-    let template = subject::event_template(&streams.namespace, record.key.aggregate(), &record.type_name);
-    let span = trace::span::publish(&template, &id.to_string());
+    let span = spans::publish_event(&streams.namespace, &record);
     trace::follow(&span, &record.trace);
     let context = trace::of(&span);
     let sent = async {
@@ -143,7 +143,7 @@ async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
     let result = sent.instrument(span.clone()).await;
     if let Err(error) = &result {
         trace::span::record_failure(&span, "unpublished");
-        tracing::debug!(%error, event = %id, "an event was not published yet");
+        span.in_scope(|| tracing::debug!(%error, event = %id, "an event was not published yet"));
     }
     (id, result.is_ok())
 }

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Record, TraceContext, headers, subject};
+use event::{Record, headers};
 use ledger::{Delivery, EventDelivery, Input, Means, Outcome};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Span;
+use tracing::Instrument as _;
 
 use crate::consume::{Held, consume};
 use crate::lanes::outcome;
+use crate::spans::process_event;
 use crate::{Lanes, Streams};
 
 /// How long the stream may take to bring a revision that is missing, before it is read from the owner's log.
@@ -56,7 +57,8 @@ impl SubscriptionLoop {
         };
         let delivery = self.delivery(&held, record, Means::Stream);
         let receiver = self.lanes.enqueue(delivery.clone()).await;
-        tasks.spawn(async move {
+        let span = delivery.span.clone();
+        let settled = async move {
             let outcome = match outcome(receiver).await {
                 Outcome::Gap => {
                     tokio::time::sleep(GAP_WAIT).await;
@@ -65,26 +67,16 @@ impl SubscriptionLoop {
                 outcome => outcome,
             };
             settle(held, outcome).await;
-        });
+        };
+        tasks.spawn(settled.instrument(span));
     }
 
     fn delivery(&self, held: &Held, record: Record, means: Means) -> Delivery {
-        let span = process_span(&self.streams.namespace, &self.group(), &record);
-        // What the broker carries is the context in which it was published; it goes on there.
-        let text = |name| held.header(name).unwrap_or_default().to_owned();
-        trace::follow(
-            &span,
-            &TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) },
-        );
+        let span = process_event(&self.streams.namespace, &self.group(), &record, held.delivery());
+        trace::go_on(&span, &held.trace());
         let input = Input::Event(EventDelivery { subscription: self.name, record, means });
         Delivery { input, delivered: held.delivered(), span }
     }
-}
-
-/// The span in which a subscription takes an event in.
-fn process_span(namespace: &str, group: &str, record: &Record) -> Span {
-    let template = subject::event_template(namespace, record.key.aggregate(), &record.type_name);
-    trace::span::process(&template, group, &record.id.to_string())
 }
 
 fn late(mut delivery: Delivery) -> Delivery {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use messaging::Broker;
 use millrace::settings::{Keys, endpoint_variable, key_variable, pair_variable};
 use millrace::{Role, Settings, broker, up};
+use serve::transport::Tls;
 
 /// An event-driven backend in one binary: identity, users, orders and payments behind one gRPC gateway, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -124,15 +125,24 @@ pub(crate) struct RunArguments {
     /// What all subjects and streams begin with.
     #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace")]
     namespace: String,
-    /// Where a role listens, as <role>=<address>; may be given several times, or separated by commas.
-    #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',', value_parser = parse_listen)]
-    listen: Vec<(Role, SocketAddr)>,
+    /// Where roles listen, as <role>=<address>, separated by commas; the address alone is enough for a single role.
+    #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',')]
+    listen: Vec<String>,
     /// Where pages may call from over gRPC-Web, separated by commas; from anywhere if not given.
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,
     /// Files with more descriptor sets, for a gateway that is older than its services.
     #[arg(long, env = "MILLRACE_DESCRIPTORS", value_delimiter = ',')]
     descriptors: Vec<PathBuf>,
+    /// The certificate (PEM, with its chain) that is shown to whoever calls, and to services that are called.
+    #[arg(long, env = "MILLRACE_TLS_CERTIFICATE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, env = "MILLRACE_TLS_KEY", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The authority (PEM) that services' certificates are signed by. With it, services take only callers that show one.
+    #[arg(long, env = "MILLRACE_TLS_AUTHORITY", requires = "tls_certificate")]
+    tls_authority: Option<PathBuf>,
     /// How long the gateway waits for a command's outcome before it answers ACCEPTED, in milliseconds.
     #[arg(long, env = "MILLRACE_ANSWER_WAIT_MS", default_value_t = 2000)]
     answer_wait_ms: u64,
@@ -140,11 +150,12 @@ pub(crate) struct RunArguments {
 
 impl RunArguments {
     pub(crate) fn settings(&self, get: impl Fn(String) -> Option<String>) -> anyhow::Result<Settings> {
-        let mut limits = gateway::Limits::default();
-        limits.answer_wait = std::time::Duration::from_millis(self.answer_wait_ms);
+        let answer_wait = std::time::Duration::from_millis(self.answer_wait_ms);
+        let limits = gateway::Limits { answer_wait, ..gateway::Limits::default() };
         let endpoint = |role: Role| {
             let elsewhere = get(endpoint_variable(role.name()));
-            let address = elsewhere.unwrap_or_else(|| format!("http://127.0.0.1:{}", role.default_port()));
+            let scheme = if self.tls_authority.is_some() { "https" } else { "http" };
+            let address = elsewhere.unwrap_or_else(|| format!("{scheme}://127.0.0.1:{}", role.default_port()));
             (role.name().to_owned(), address)
         };
         let here = |role: &Role| self.roles.contains(role) && get(endpoint_variable(role.name())).is_none();
@@ -156,15 +167,38 @@ impl RunArguments {
                 replicas: self.nats_replicas,
             },
             keys: self.keys(&get)?,
-            listen: self.listen.iter().copied().collect(),
+            listen: self.listen.iter().map(|text| self.parse_listen(text)).collect::<anyhow::Result<_>>()?,
             // What runs here is where it listens.
             endpoints: Role::services().filter(|role| !here(role)).map(endpoint).collect(),
             limits,
             allowed_origins: self.allowed_origins.clone(),
             descriptors: self.descriptors.clone(),
-            tls: None,
+            tls: self.tls()?,
+            edge_tls: self.edge_tls()?,
             retry: ledger::Retry::default(),
         })
+    }
+
+    /// The gateway's own: clients have no certificates.
+    fn edge_tls(&self) -> anyhow::Result<Option<Tls>> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else { return Ok(None) };
+        Ok(Some(Tls::default().read_identity(certificate, key)?))
+    }
+
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        match (self.edge_tls()?, &self.tls_authority) {
+            (Some(tls), Some(authority)) => Ok(Some(tls.read_authority(authority)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn parse_listen(&self, text: &str) -> anyhow::Result<(Role, SocketAddr)> {
+        let (role, address) = match (text.split_once('='), self.roles.as_slice()) {
+            (Some((role, address)), _) => (role.parse().map_err(anyhow::Error::msg)?, address),
+            (None, [role]) => (*role, text),
+            (None, _) => anyhow::bail!("write <role>=<address>, such as gateway=0.0.0.0:7400, where several roles run"),
+        };
+        Ok((role, address.parse().with_context(|| format!("`{address}` is no address such as 0.0.0.0:7400"))?))
     }
 
     fn keys(&self, get: &impl Fn(String) -> Option<String>) -> anyhow::Result<Keys> {
@@ -183,9 +217,4 @@ impl RunArguments {
         }
         Ok(Keys::Given { owners, pairs })
     }
-}
-
-fn parse_listen(text: &str) -> Result<(Role, SocketAddr), String> {
-    let (role, address) = text.split_once('=').ok_or("write <role>=<address>, such as gateway=0.0.0.0:7400")?;
-    Ok((role.parse()?, address.parse().map_err(|error| format!("{address}: {error}"))?))
 }

@@ -26,8 +26,8 @@ fn main() -> ExitCode {
         // It runs before any runtime: the server's life hangs on the thread that starts it.
         Command::SuperviseBroker { arguments } => return broker::supervise(&arguments),
         Command::Broker { store, port, nats_server } => run_broker(store, port, nats_server),
-        Command::Up(arguments) => run_up(arguments),
-        Command::Run(arguments) => run_roles(arguments),
+        Command::Up(arguments) => run_up(&arguments),
+        Command::Run(arguments) => run_roles(&arguments),
         Command::Demo { nats_url, nats_server } => run_demo(nats_url, nats_server),
         Command::Keys { data, roles } => print_keys(&data, &roles),
     };
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run_up(arguments: UpArguments) -> anyhow::Result<()> {
+async fn run_up(arguments: &UpArguments) -> anyhow::Result<()> {
     let telemetry = install(&Role::ALL, None)?;
     let up = up::Up::start(&arguments.options()).await?;
     say(&format!("Millrace serves gRPC and gRPC-Web on http://{}", up.shop.address(Role::Gateway)))?;
@@ -52,7 +52,7 @@ async fn run_up(arguments: UpArguments) -> anyhow::Result<()> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run_roles(arguments: RunArguments) -> anyhow::Result<()> {
+async fn run_roles(arguments: &RunArguments) -> anyhow::Result<()> {
     let telemetry = install(&arguments.roles, None)?;
     let settings = arguments.settings(|name| std::env::var(name).ok())?;
     let shop = Shop::start(settings, &arguments.roles).await?;

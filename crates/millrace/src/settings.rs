@@ -25,7 +25,10 @@ pub struct Settings {
     pub limits: gateway::Limits,
     pub allowed_origins: Vec<String>,
     pub descriptors: Vec<std::path::PathBuf>,
+    /// What services listen with, and call each other with: each shows a certificate, and takes nobody without one.
     pub tls: Option<Tls>,
+    /// What the gateway listens with: it shows a certificate, and asks clients for none.
+    pub edge_tls: Option<Tls>,
     pub retry: Retry,
 }
 
@@ -52,6 +55,7 @@ impl Settings {
             allowed_origins: Vec::new(),
             descriptors: Vec::new(),
             tls: None,
+            edge_tls: None,
             retry: Retry::default(),
         }
     }
@@ -94,7 +98,7 @@ impl Settings {
             endpoints: services.filter_map(endpoint).collect(),
             descriptors: self.descriptors.clone(),
             allowed_origins: self.allowed_origins.clone(),
-            tls: self.tls.clone(),
+            tls: self.edge_tls.clone(),
             onward_tls: self.tls.clone(),
             limits: self.limits,
         }

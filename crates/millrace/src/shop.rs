@@ -43,11 +43,12 @@ pub enum ShopError {
 impl Shop {
     /// Starts the roles, and waits until they serve. Ports of 0 become free ones, which the others are told.
     pub async fn start(mut settings: Settings, roles: &[Role]) -> Result<Self, Arc<ShopError>> {
+        let tls = settings.tls.is_some();
         let mut listeners = BTreeMap::new();
         for role in roles {
             let listener = listen(*role, settings.listen(*role)).map_err(Arc::new)?;
             let address = listener.local_addr().map_err(|error| Arc::new(ShopError::Thread(error)))?;
-            settings.endpoints.entry(role.name().to_owned()).or_insert_with(|| settings_endpoint(address));
+            settings.endpoints.entry(role.name().to_owned()).or_insert_with(|| endpoint(address, tls));
             listeners.insert(*role, (listener, address));
         }
         let schema = Arc::new(Schema::embedded().map_err(|error| Arc::new(error.into()))?);
@@ -107,9 +108,11 @@ impl Shop {
     }
 }
 
-fn settings_endpoint(address: SocketAddr) -> String {
+/// Where a role that listens here is called.
+fn endpoint(address: SocketAddr, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
-    format!("http://{host}:{}", address.port())
+    format!("{scheme}://{host}:{}", address.port())
 }
 
 fn listen(role: Role, address: SocketAddr) -> Result<TcpListener, ShopError> {

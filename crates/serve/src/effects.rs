@@ -7,7 +7,7 @@ use ledger::{Delivery, Input, Leased, Ledger, Outcome};
 use messaging::{Committed, Lanes};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 /// How long one attempt may take. After a crash its effect is taken up again by whoever finds it.
 const LEASE: Duration = Duration::from_secs(15);
@@ -50,15 +50,21 @@ impl Worker {
     }
 
     async fn act(self: Arc<Self>, leased: Leased) {
-        let span = trace::span::effect(leased.kind);
-        if let Ok(Some(wish)) = self.ledger.wish_of(&leased.key, leased.n).await {
+        // Only its trace depends on that row, and whoever reads the log again will find it.
+        let wish = self.ledger.wish_of(&leased.key, leased.n).await.ok().flatten();
+        let command_id = wish.as_ref().and_then(|wish| wish.command_id).map(|id| id.to_string());
+        let span = trace::span::effect(leased.kind, &leased.key.to_string(), command_id.as_deref());
+        if let Some(wish) = wish {
             trace::follow(&span, &wish.trace);
         }
+        self.perform(leased).instrument(span).await;
+    }
+
+    async fn perform(&self, leased: Leased) {
         let (key, kind, n) = (leased.key.clone(), leased.kind, leased.n);
-        let performed = tokio::time::timeout(ATTEMPT, self.ledger.perform(leased)).instrument(span.clone()).await;
-        let reason = match performed {
+        let reason = match tokio::time::timeout(ATTEMPT, self.ledger.perform(leased)).await {
             Ok(Ok(answer)) => {
-                let delivery = Delivery { input: Input::Answer(answer), delivered: 0, span };
+                let delivery = Delivery { input: Input::Answer(answer), delivered: 0, span: Span::current() };
                 match self.lanes.submit(delivery).await {
                     // The row is leased still: the provider is asked again, and its answer brought again.
                     Outcome::GivenBack { reason, .. } => reason,
@@ -68,6 +74,7 @@ impl Worker {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it took too long".to_owned(),
         };
+        trace::span::record_failure(&Span::current(), "unanswered");
         tracing::warn!(%key, kind, n, reason, "nobody knows what came of an effect; it will be asked for");
         if let Err(error) = self.ledger.postpone(&key, kind, n).await {
             tracing::debug!(%error, "an effect waits for its lease to run out");

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Key, Record, Schema, subject};
+use event::{Key, Record, Schema};
 use ledger::{Delivery, Due, EventDelivery, Input, Ledger, Means, process_now};
 use messaging::Lanes;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
 
 use crate::owners::Owners;
 
@@ -99,10 +98,9 @@ impl Healer {
 
     /// Applied or not, the cursor says what comes next.
     async fn deliver(&self, subscription: &'static str, record: Record, means: Means) {
-        let template = subject::event_template(&self.namespace, record.key.aggregate(), &record.type_name);
-        let span = trace::span::process(&template, &format!("{}_{subscription}", self.service), &record.id.to_string());
-        trace::follow(&span, &record.trace);
-        trace::link(&span, &trace::of(&Span::current()));
+        let group = format!("{}_{subscription}", self.service);
+        let span = messaging::process_event(&self.namespace, &group, &record, None);
+        trace::go_on(&span, &record.trace);
         let input = Input::Event(EventDelivery { subscription, record, means });
         self.lanes.submit(Delivery { input, delivered: 0, span }).await;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Access, Kind, Micros};
+use event::{Access, Key, Kind, Micros};
 use identity::session::Refused;
 use identity::{Principal, SealError, Verifier, seal};
 use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result, process_now};
@@ -89,6 +89,9 @@ impl Judge {
         let Ok(target) = (if key.is_empty() { Ok(id) } else { key.parse() }) else {
             return Err(Refusal::Forbidden("its key is no id"));
         };
+        if let Some(kind) = self.opened.ledger.handlers().target(method) {
+            trace::span::record_key(&span, Key::new(kind, target));
+        }
         let caller = caller(&verified.principal);
         // A session is judged as of the moment at which the gateway accepted the command, however late it comes.
         let refused = self.opened.refused(&caller, verified.accepted_at).await.map_err(Refusal::Prepare)?;

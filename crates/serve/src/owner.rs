@@ -69,6 +69,7 @@ impl Owner {
         let judged = self.judge.command(&request.method, &sealed, &request.key, request.body, Span::current()).await;
         let (command, span) = judged.map_err(status::of_refusal)?;
         let (method, id) = (command.method.clone(), command.id);
+        trace::span::record_command(&span, id);
         match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
             Outcome::Ended(ended) => Ok(messaging::response(&method, id, &ended).encode_to_vec().into()),
             Outcome::GivenBack { delay, .. } => {

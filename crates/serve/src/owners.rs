@@ -10,7 +10,8 @@ use ledger::process_now;
 use prost::Message as _;
 use proto::eventlog::v1::{ReadRequest, ReadResponse, read_request::Range};
 use tonic::transport::Channel;
-use tracing::Instrument as _;
+use tonic::{Code, Status};
+use tracing::{Instrument as _, Span};
 
 use crate::raw::Raw;
 
@@ -23,8 +24,15 @@ const RESPONSE_MAX: usize = 64 << 20;
 /// The logs of other services, by domain.
 #[derive(Clone, Debug)]
 pub struct Owners {
-    channels: BTreeMap<String, Channel>,
+    servers: BTreeMap<String, Server>,
     sealer: Sealer,
+}
+
+/// Where a service is, and the way there.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub address: String,
+    pub channel: Channel,
 }
 
 /// Why a log could not be read. Always tried again.
@@ -39,18 +47,18 @@ pub enum OwnerError {
 }
 
 impl Owners {
-    pub fn new(channels: BTreeMap<String, Channel>, sealer: Sealer) -> Self {
-        Self { channels, sealer }
+    pub fn new(servers: BTreeMap<String, Server>, sealer: Sealer) -> Self {
+        Self { servers, sealer }
     }
 
     /// The events of keys after a revision each, sorted by key and revision; at most a thousand, so a long history takes several calls.
     pub async fn read(&self, domain: &str, ranges: &[(Key, i64)]) -> Result<Vec<Record>, OwnerError> {
-        let span = trace::span::rpc_client(READ);
-        self.call(domain, ranges).instrument(span).await
+        let server = self.servers.get(domain).ok_or_else(|| OwnerError::NoEndpoint(domain.to_owned()))?;
+        let span = trace::span::rpc_client(READ, &server.address);
+        self.call(domain, &server.channel, ranges).instrument(span).await
     }
 
-    async fn call(&self, domain: &str, ranges: &[(Key, i64)]) -> Result<Vec<Record>, OwnerError> {
-        let channel = self.channels.get(domain).ok_or_else(|| OwnerError::NoEndpoint(domain.to_owned()))?;
+    async fn call(&self, domain: &str, channel: &Channel, ranges: &[(Key, i64)]) -> Result<Vec<Record>, OwnerError> {
         let range = |(key, after): &(Key, i64)| Range { key: key.to_string(), after_revision: *after };
         let body: Bytes = ReadRequest { ranges: ranges.iter().map(range).collect(), limit: 0 }.encode_to_vec().into();
         let now = process_now();
@@ -68,9 +76,9 @@ impl Owners {
         let mut grpc = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(RESPONSE_MAX);
         grpc.ready().await.map_err(|error| failed(error.to_string()))?;
         let path = http::uri::PathAndQuery::from_static("/millrace.eventlog.v1.EventLogService/Read");
-        let answer = tokio::time::timeout(TIMEOUT, grpc.unary(request, path, Raw))
-            .await
-            .map_err(|_| failed("it took too long".to_owned()))?;
+        let answer = tokio::time::timeout(TIMEOUT, grpc.unary(request, path, Raw)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("it took too long")));
+        trace::span::record_client(&Span::current(), answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         let answer = answer.map_err(|status| failed(status.message().to_owned()))?.into_inner();
         let events = ReadResponse::decode(answer).map_err(|error| failed(error.to_string()))?.events;
         let records: Result<Vec<Record>, _> = events.into_iter().map(Record::try_from).collect();

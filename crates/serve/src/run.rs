@@ -19,7 +19,7 @@ use crate::heal::Healer;
 use crate::intake::Judge;
 use crate::opened::Opened;
 use crate::owner::{Calls, Owner};
-use crate::owners::Owners;
+use crate::owners::{Owners, Server};
 use crate::service::Service;
 use crate::transport::{self, Limits, Tls};
 
@@ -179,13 +179,14 @@ fn start_loops(
 }
 
 fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {
-    let channels: Result<BTreeMap<_, _>, _> = config
-        .endpoints
-        .iter()
-        .filter(|(domain, _)| config.pair_keys.contains_key(*domain))
-        .map(|(domain, endpoint)| Ok((domain.clone(), transport::channel(endpoint, config.tls.as_ref())?)))
-        .collect();
-    Ok(Owners::new(channels?, Sealer::new(name, config.pair_keys.clone())))
+    let server = |address: &String| {
+        let channel = transport::channel(address, config.tls.as_ref())?;
+        Ok(Server { address: address.clone(), channel })
+    };
+    let called = config.endpoints.iter().filter(|(domain, _)| config.pair_keys.contains_key(*domain));
+    let servers: Result<_, transport::Error> =
+        called.map(|(domain, address)| Ok((domain.clone(), server(address)?))).collect();
+    Ok(Owners::new(servers?, Sealer::new(name, config.pair_keys.clone())))
 }
 
 /// Answers calls until told to stop, and then those that were begun.

@@ -3,6 +3,7 @@
 //! Log lines go to standard error, for people or as JSON, and carry the trace that they belong to. Traces are exported over OTLP when the
 //! standard variables name a receiver. Where several roles share the process, each is a service of its own in both ([`trace::role`]).
 
+mod about;
 mod config;
 mod export;
 mod log;
@@ -14,7 +15,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::filter::{FilterExt as _, FilterFn, LevelFilter};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
@@ -66,7 +67,8 @@ impl Telemetry {
             .with_ansi(config.color)
             .event_format(log::Lines(config.format))
             .with_writer(writer)
-            .with_filter(filter);
+            // Quiet logs, too, say what a line is about.
+            .with_filter(filter.or(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO)));
         let telemetry = Self::start(config)?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(telemetry.provider.tracer("millrace"))
@@ -75,7 +77,8 @@ impl Telemetry {
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_filter(FilterFn::new(belongs_to_traces).with_max_level_hint(LevelFilter::INFO));
-        Ok((Dispatch::new(tracing_subscriber::registry().with(spans).with(lines)), telemetry))
+        let abouts = about::Abouts.with_filter(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO));
+        Ok((Dispatch::new(tracing_subscriber::registry().with(spans).with(abouts).with(lines)), telemetry))
     }
 
     fn start(config: Config) -> Result<Self, Error> {
@@ -123,6 +126,10 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 
 /// Our own spans, and warnings as events of them. Libraries' spans would be noise, and the exporter's own would export themselves for ever.
 fn belongs_to_traces(metadata: &Metadata<'_>) -> bool {
-    let level = if metadata.is_span() { Level::INFO } else { Level::WARN };
-    metadata.target().starts_with("millrace") && *metadata.level() <= level
+    let is_warning = metadata.is_event() && *metadata.level() <= Level::WARN;
+    is_own_span(metadata) || (is_warning && metadata.target().starts_with("millrace"))
+}
+
+fn is_own_span(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target().starts_with("millrace")
 }

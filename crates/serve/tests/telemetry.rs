@@ -17,7 +17,13 @@ use tracing::{Dispatch, dispatcher};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 const METHOD: &str = "millrace.order.v1.OrderService/PlaceOrder";
-const TEMPLATE: &str = "millrace.evt.order.order.order-created";
+const MESSAGE: trace::span::Message<'_> = trace::span::Message {
+    template: "millrace.evt.order.order.order-created",
+    subject: "test.evt.order.order.order-created.AaICh3v5hqDoYIDG12Y78g",
+    id: "0197",
+    command_id: Some("AaICh3v5hqDoYIDG12Y78g"),
+    key: Some("order/AaICh3v5hqDoYIDG12Y78g"),
+};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -68,11 +74,11 @@ fn as_role<T: Send>(dispatch: &Dispatch, role: &str, work: impl FnOnce() -> T + 
 fn tell_a_story(dispatch: &Dispatch) -> TraceContext {
     let call = as_role(dispatch, "gateway", || trace::span::rpc_server(METHOD).in_scope(trace::current));
     as_role(dispatch, "order", || {
-        let process = trace::span::process(TEMPLATE, "order-x", "1");
+        let process = trace::span::process(&MESSAGE, "order_x", None);
         trace::follow(&process, &call);
         process.in_scope(|| {
-            trace::span::publish(TEMPLATE, "2").in_scope(|| {});
-            trace::span::record_failure(&trace::span::publish(TEMPLATE, "3"), "timeout");
+            trace::span::publish(&MESSAGE).in_scope(|| {});
+            trace::span::record_failure(&trace::span::publish(&MESSAGE), "timeout");
         });
     });
     call
@@ -129,6 +135,25 @@ fn a_log_line_as_json_carries_its_trace_and_role() {
     let (trace_id, span_id) = (inside["trace_id"].as_str().unwrap(), inside["span_id"].as_str().unwrap());
     assert!(call.traceparent.starts_with(&format!("00-{trace_id}-{span_id}-")), "{}", call.traceparent);
     assert_eq!((&inside["attempts"], &inside["reason"], &inside["level"]), (&3.into(), &"busy".into(), &"WARN".into()));
+}
+
+#[test]
+fn a_log_line_says_which_aggregate_and_which_command_it_is_about_however_quiet_the_log_is() {
+    let (dispatch, _telemetry, lines) =
+        build(Config { filter: "error".into(), format: Format::Json, ..Config::default() });
+    as_role(&dispatch, "order", || {
+        let call = trace::span::rpc_server(METHOD);
+        trace::span::record_command(&call, "AaICh3v5hqDoYIDG12Y78g");
+        call.in_scope(|| {
+            tracing::error!("within the call");
+            trace::span::process(&MESSAGE, "order_x", None).in_scope(|| tracing::error!(key = "mine", "within both"));
+        });
+    });
+    let lines = lines.json();
+    let [call, both] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!((call.get("key"), &call["command_id"]), (None, &"AaICh3v5hqDoYIDG12Y78g".into()));
+    // What the line says itself goes before what its span says.
+    assert_eq!((&both["key"], &both["command_id"]), (&"mine".into(), &"AaICh3v5hqDoYIDG12Y78g".into()));
 }
 
 #[test]
@@ -225,7 +250,7 @@ async fn each_role_is_exported_as_a_service_of_its_own() {
     let (dispatch, telemetry, _) =
         build(Config { otlp: Some(otlp), roles: vec!["order".into(), "gateway".into()], ..Config::default() });
     tell_a_story(&dispatch);
-    dispatcher::with_default(&dispatch, || trace::span::rpc_client(METHOD).in_scope(|| {}));
+    dispatcher::with_default(&dispatch, || trace::span::rpc_client(METHOD, "http://order:7403").in_scope(|| {}));
     telemetry.flush().await;
 
     let spans = receiver.spans();

@@ -45,6 +45,13 @@ pub fn link(span: &Span, cause: &TraceContext) {
     span.add_link(cause.span().span_context().clone());
 }
 
+/// Goes on with what was caused by `cause` and came by the broker: in the same trace, as its child. It is linked, too, as the conventions
+/// for messaging want it, because a batch's messages may come from many traces.
+pub fn go_on(span: &Span, cause: &TraceContext) {
+    follow(span, cause);
+    link(span, cause);
+}
+
 /// Puts the context of the current span into the metadata of a call.
 pub fn inject(metadata: &mut MetadataMap) {
     let context = current();

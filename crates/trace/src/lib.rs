@@ -1,6 +1,6 @@
 //! How a trace goes on: from a call into the event log, from there to the broker, and into whoever reads it.
 //!
-//! - [`current`], [`follow`], [`link`]: a [`TraceContext`](event::TraceContext) from a span, and a span from one.
+//! - [`current`], [`follow`], [`link`], [`go_on`]: a [`TraceContext`](event::TraceContext) from a span, and a span from one.
 //! - [`inject`], [`extract`]: the same through gRPC metadata.
 //! - [`span`]: the spans that cross a border (calls, publishing, processing), named after OpenTelemetry's conventions.
 //! - [`role`]: which role of the process a thread works for.
@@ -12,4 +12,4 @@ mod context;
 pub mod role;
 pub mod span;
 
-pub use context::{current, extract, follow, inject, link, of};
+pub use context::{current, extract, follow, go_on, inject, link, of};

@@ -1,10 +1,13 @@
 //! The spans that cross a border, named after OpenTelemetry's conventions for RPC and messaging. Their names are few: methods and templates,
-//! never ids.
+//! never ids. What they are about is in their attributes: `millrace.key` names the aggregate, `millrace.command_id` the command that set it
+//! off, and `millrace.outcome` what became of it.
 //!
 //! A span that somebody else's context continues is given to [`follow`](crate::follow) before it is entered.
 
+use std::fmt::Display;
+
 use tonic::Code;
-use tracing::field::Empty;
+use tracing::field::{Empty, display};
 use tracing::{Span, info_span};
 
 /// A call that is being answered. `method` is the full name, `<package>.<Service>/<Method>`; for one that nobody knows it is `_OTHER`,
@@ -20,13 +23,17 @@ pub fn rpc_server(method: &str) -> Span {
         "rpc.status_code" = Empty,
         "network.peer.address" = Empty,
         "network.peer.port" = Empty,
+        "millrace.key" = Empty,
+        "millrace.command_id" = Empty,
+        "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
 }
 
-/// A call that is being made. Whoever knows the address records `server.address` and `server.port`.
-pub fn rpc_client(method: &str) -> Span {
+/// A call that is being made, to a server such as `http://order:7403`.
+pub fn rpc_client(method: &str, server: &str) -> Span {
+    let (address, port) = address_and_port(server);
     info_span!(
         target: "millrace",
         "onward call",
@@ -35,16 +42,39 @@ pub fn rpc_client(method: &str) -> Span {
         "rpc.system.name" = "grpc",
         "rpc.method" = method,
         "rpc.status_code" = Empty,
-        "server.address" = Empty,
-        "server.port" = Empty,
+        "server.address" = address,
+        "server.port" = port,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
 }
 
-/// An event or a command that is being published. `template` is the subject without the id, `message_id` the `Nats-Msg-Id`, or a command's
-/// id.
-pub fn publish(template: &str, message_id: &str) -> Span {
+/// An event or a command, as the broker carries it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Message<'m> {
+    /// Its subject without the id, and below the namespace that stands for any.
+    pub template: &'m str,
+    /// Its whole subject.
+    pub subject: &'m str,
+    /// The `Nats-Msg-Id`, or a command's id.
+    pub id: &'m str,
+    /// The command that set it off, however indirectly.
+    pub command_id: Option<&'m str>,
+    /// The aggregate that it is about; None if that is found out later ([`record_key`]).
+    pub key: Option<&'m str>,
+}
+
+/// Where the broker had a message, and how often it has brought it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<'d> {
+    pub stream: &'d str,
+    pub sequence: u64,
+    pub times: u64,
+}
+
+/// A message that is being published.
+pub fn publish(message: &Message<'_>) -> Span {
+    let Message { template, subject, id, command_id, key } = *message;
     info_span!(
         target: "millrace",
         "publish",
@@ -54,14 +84,19 @@ pub fn publish(template: &str, message_id: &str) -> Span {
         "messaging.operation.name" = "publish",
         "messaging.operation.type" = "send",
         "messaging.destination.template" = template,
-        "messaging.message.id" = message_id,
+        "messaging.destination.name" = subject,
+        "messaging.message.id" = id,
+        "messaging.message.conversation_id" = command_id,
+        "millrace.key" = key,
+        "millrace.command_id" = command_id,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
 }
 
-/// An event or a command that is being judged and applied. `group` is the durable consumer.
-pub fn process(template: &str, group: &str, message_id: &str) -> Span {
+/// A message that is being judged and applied. `group` is the durable consumer. What was not delivered was read from its owner's log.
+pub fn process(message: &Message<'_>, group: &str, delivered: Option<Delivered<'_>>) -> Span {
+    let Message { template, subject, id, command_id, key } = *message;
     info_span!(
         target: "millrace",
         "process",
@@ -71,24 +106,50 @@ pub fn process(template: &str, group: &str, message_id: &str) -> Span {
         "messaging.operation.name" = "process",
         "messaging.operation.type" = "process",
         "messaging.destination.template" = template,
+        "messaging.destination.name" = subject,
         "messaging.consumer.group.name" = group,
-        "messaging.message.id" = message_id,
+        "messaging.message.id" = id,
+        "messaging.message.conversation_id" = command_id,
+        "messaging.nats.stream" = delivered.map(|delivered| delivered.stream),
+        "messaging.nats.sequence" = delivered.map(|delivered| delivered.sequence),
+        "millrace.delivered" = delivered.map(|delivered| delivered.times),
+        "millrace.key" = key,
+        "millrace.command_id" = command_id,
+        "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
 }
 
 /// An act on the world outside, such as a charge. `kind` is the effect's.
-pub fn effect(kind: &str) -> Span {
+pub fn effect(kind: &str, key: &str, command_id: Option<&str>) -> Span {
     info_span!(
         target: "millrace",
         "effect",
         otel.name = format_args!("effect {kind}"),
         otel.kind = "client",
         "millrace.effect.kind" = kind,
+        "millrace.key" = key,
+        "millrace.command_id" = command_id,
+        "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
+}
+
+/// Records which command an answered call is about.
+pub fn record_command(span: &Span, id: impl Display) {
+    span.record("millrace.command_id", display(id));
+}
+
+/// Records which aggregate a span is about, if that was not known when it began.
+pub fn record_key(span: &Span, key: impl Display) {
+    span.record("millrace.key", display(key));
+}
+
+/// Records what became of what was processed, in one of few words.
+pub fn record_outcome(span: &Span, outcome: &str) {
+    span.record("millrace.outcome", outcome);
 }
 
 /// Records how an answered call ended. What the client did wrong is no error of the server.
@@ -107,6 +168,12 @@ pub fn record_client(span: &Span, code: Code) {
 pub fn record_failure(span: &Span, error: &str) {
     span.record("error.type", error);
     span.record("otel.status_code", "ERROR");
+}
+
+/// Of `scheme://host:port`. Nothing of what is written otherwise.
+fn address_and_port(server: &str) -> (Option<&str>, Option<u16>) {
+    let place = server.split_once("://").and_then(|(_, rest)| rest.trim_end_matches('/').rsplit_once(':'));
+    place.map_or((None, None), |(address, port)| (Some(address), port.parse().ok()))
 }
 
 fn record_status(span: &Span, code: Code, failed: bool) {

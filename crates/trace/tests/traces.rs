@@ -11,7 +11,14 @@ use tonic::metadata::MetadataMap;
 use tracing_subscriber::layer::SubscriberExt;
 
 const METHOD: &str = "millrace.order.v1.OrderService/PlaceOrder";
-const TEMPLATE: &str = "millrace.evt.order.order.order-created";
+const MESSAGE: trace::span::Message<'_> = trace::span::Message {
+    template: "millrace.evt.order.order.order-created",
+    subject: "test.evt.order.order.order-created.AaICh3v5hqDoYIDG12Y78g",
+    id: "0197",
+    command_id: Some("AaICh3v5hqDoYIDG12Y78g"),
+    key: Some("order/AaICh3v5hqDoYIDG12Y78g"),
+};
+const DELIVERED: trace::span::Delivered<'_> = trace::span::Delivered { stream: "test_evt_order", sequence: 7, times: 2 };
 
 /// What `work` left behind, in the order in which it ended.
 fn spans_of(work: impl FnOnce()) -> Vec<SpanData> {
@@ -30,7 +37,7 @@ fn attribute(span: &SpanData, name: &str) -> Option<String> {
 fn a_span_that_follows_a_stored_context_is_a_child_in_the_same_trace() {
     let spans = spans_of(|| {
         let stored = trace::span::rpc_server(METHOD).in_scope(trace::current);
-        let later = trace::span::publish(TEMPLATE, "1");
+        let later = trace::span::publish(&MESSAGE);
         trace::follow(&later, &stored);
         later.in_scope(|| {});
     });
@@ -43,7 +50,7 @@ fn a_span_that_follows_a_stored_context_is_a_child_in_the_same_trace() {
 fn a_context_crosses_a_call_in_its_metadata() {
     let spans = spans_of(|| {
         let mut metadata = MetadataMap::new();
-        trace::span::rpc_client(METHOD).in_scope(|| trace::inject(&mut metadata));
+        trace::span::rpc_client(METHOD, "http://order:7403").in_scope(|| trace::inject(&mut metadata));
         let answering = trace::span::rpc_server(METHOD);
         trace::follow(&answering, &trace::extract(&metadata));
         answering.in_scope(|| {});
@@ -83,7 +90,7 @@ fn a_malformed_or_endless_context_starts_a_trace_of_its_own() {
 fn a_link_names_a_cause_without_joining_its_trace() {
     let spans = spans_of(|| {
         let cause = trace::span::rpc_server(METHOD).in_scope(trace::current);
-        let linked = trace::span::process(TEMPLATE, "billing-orders", "1");
+        let linked = trace::span::process(&MESSAGE, "billing_orders", None);
         trace::link(&linked, &cause);
         trace::link(&linked, &TraceContext::default());
         linked.in_scope(|| {});
@@ -97,11 +104,25 @@ fn a_link_names_a_cause_without_joining_its_trace() {
 }
 
 #[test]
+fn what_came_by_the_broker_is_a_child_of_what_published_it_and_linked_to_it() {
+    let spans = spans_of(|| {
+        let published = trace::span::publish(&MESSAGE).in_scope(trace::current);
+        let taken = trace::span::process(&MESSAGE, "billing_orders", None);
+        trace::go_on(&taken, &published);
+        taken.in_scope(|| {});
+    });
+    let [published, taken] = spans.as_slice() else { panic!("{spans:?}") };
+    assert_eq!(taken.parent_span_id, published.span_context.span_id());
+    assert_eq!(taken.links.iter().map(|link| &link.span_context).collect::<Vec<_>>(), [&published.span_context]);
+    assert_eq!(attribute(taken, "messaging.nats.sequence"), None);
+}
+
+#[test]
 fn spans_are_named_and_described_by_the_conventions() {
     let spans = spans_of(|| {
         trace::span::rpc_server(METHOD).in_scope(|| {});
-        trace::span::publish(TEMPLATE, "m").in_scope(|| {});
-        trace::span::process(TEMPLATE, "g", "m").in_scope(|| {});
+        trace::span::publish(&MESSAGE).in_scope(|| {});
+        trace::span::process(&MESSAGE, "billing_orders", Some(DELIVERED)).in_scope(|| {});
     });
     let [call, publish, process] = spans.as_slice() else { panic!("{spans:?}") };
     assert_eq!(call.name, METHOD);
@@ -115,8 +136,20 @@ fn spans_are_named_and_described_by_the_conventions() {
         (process.name.as_ref(), &process.span_kind),
         ("process millrace.evt.order.order.order-created", &SpanKind::Consumer)
     );
-    assert_eq!(attribute(process, "messaging.consumer.group.name").as_deref(), Some("g"));
-    assert_eq!(attribute(process, "messaging.message.id").as_deref(), Some("m"));
+    let attributes = [
+        ("messaging.consumer.group.name", "billing_orders"),
+        ("messaging.message.id", MESSAGE.id),
+        ("messaging.destination.template", MESSAGE.template),
+        ("messaging.destination.name", MESSAGE.subject),
+        ("messaging.message.conversation_id", "AaICh3v5hqDoYIDG12Y78g"),
+        ("messaging.nats.stream", "test_evt_order"),
+        ("messaging.nats.sequence", "7"),
+        ("millrace.delivered", "2"),
+        ("millrace.key", "order/AaICh3v5hqDoYIDG12Y78g"),
+    ];
+    for (name, value) in attributes {
+        assert_eq!(attribute(process, name).as_deref(), Some(value), "{name}");
+    }
 }
 
 #[test]
@@ -126,7 +159,7 @@ fn a_refused_call_is_an_error_to_its_caller_but_not_of_its_server() {
         trace::span::record_server(&server, Code::NotFound);
         server.in_scope(|| {});
         drop(server);
-        let client = trace::span::rpc_client(METHOD);
+        let client = trace::span::rpc_client(METHOD, "http://order:7403");
         trace::span::record_client(&client, Code::NotFound);
         client.in_scope(|| {});
     });
@@ -134,5 +167,7 @@ fn a_refused_call_is_an_error_to_its_caller_but_not_of_its_server() {
     assert_eq!(attribute(server, "rpc.status_code").as_deref(), Some("NOT_FOUND"));
     assert_eq!((&server.status, attribute(server, "error.type")), (&Status::Unset, None));
     assert!(matches!(client.status, Status::Error { .. }));
+    assert_eq!(attribute(client, "server.address").as_deref(), Some("order"));
+    assert_eq!(attribute(client, "server.port").as_deref(), Some("7403"));
     assert_eq!(attribute(client, "error.type").as_deref(), Some("NOT_FOUND"));
 }

@@ -1,6 +1,6 @@
 //! The rules of one field.
 
-use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MessageDescriptor, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
 use regex_lite::Regex;
 
 use crate::error::Error;
@@ -22,6 +22,8 @@ enum Check {
     /// In entries.
     Count(Bounds),
     DefinedEnum,
+    /// No U+0000: protobuf allows it, and Postgres stores no text with it. Holds for every text, without a rule.
+    Storable,
 }
 
 /// From and to, both included.
@@ -34,6 +36,9 @@ struct Bounds {
 impl FieldRules {
     pub(super) fn compile(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Self, Error> {
         let mut rules = Self { field: field.clone(), required: false, checks: Vec::new() };
+        if field.kind() == Kind::String {
+            rules.checks.push(Check::Storable);
+        }
         let options = field.options();
         let Some(extension) = extension(pool, "buf.validate.field").filter(|known| options.has_extension(known)) else {
             return Ok(rules);
@@ -155,6 +160,10 @@ impl Check {
             (Self::Number(bounds), Value::I64(number)) => bounds.violation(*number, "be ", "", ""),
             (Self::Count(bounds), Value::List(items)) => {
                 bounds.violation(count(items.len() as u64), "have ", "entry", "entries")
+            }
+            (Self::Storable, Value::List(items)) => items.iter().find_map(|item| self.violation(item, field)),
+            (Self::Storable, Value::String(text)) => {
+                text.contains('\0').then(|| "must not contain the character U+0000".to_owned())
             }
             (Self::DefinedEnum, Value::EnumNumber(number)) => {
                 let kind = field.kind();

@@ -15,13 +15,11 @@ use proto::user::v1::{GetProfileRequest, Profile, UpdateProfileRequest};
 use tonic::Code;
 
 use crate::shop::{TestShop, order_of};
-use crate::stranger::{GET_ORDER, LIST_ORDERS, PLACE_ORDER, PASSWORD, REGISTER, Stranger, tally};
+use crate::stranger::{GET_ORDER, GET_PAYMENT, GET_PROFILE, LIST_ORDERS, PLACE_ORDER, REGISTER, Stranger, tally};
 
 const GET_COMMAND: &str = "millrace.command.v1.CommandService/GetCommand";
 const WAIT_COMMAND: &str = "millrace.command.v1.CommandService/WaitCommand";
 const CANCEL_ORDER: &str = "millrace.order.v1.OrderService/CancelOrder";
-const GET_PAYMENT: &str = "millrace.billing.v1.BillingService/GetPayment";
-const GET_PROFILE: &str = "millrace.user.v1.UserService/GetProfile";
 const UPDATE_PROFILE: &str = "millrace.user.v1.UserService/UpdateProfile";
 const GET_ORDER_HISTORY: &str = "millrace.order.v1.OrderService/GetOrderHistory";
 const WATCH_ORDER: &str = "millrace.order.v1.OrderService/WatchOrder";
@@ -119,7 +117,7 @@ async fn fields_at_fault_are_named_and_nothing_is_kept() {
     let before = tally(&shop).await;
     let many = vec![("teapot", 1); 101];
     let not_an_id = || "/".repeat(22);
-    let cases: [(&str, &dyn DynMessage, &[&str]); 14] = [
+    let cases: [(&str, &dyn DynMessage, &[&str]); 17] = [
         (PLACE_ORDER, &order(&[]), &["lines"]),
         (PLACE_ORDER, &order(&many), &["lines"]),
         (PLACE_ORDER, &order(&[("teapot", -1)]), &["lines[0].quantity"]),
@@ -128,7 +126,10 @@ async fn fields_at_fault_are_named_and_nothing_is_kept() {
         (CANCEL_ORDER, &CancelOrderRequest { order_id: String::new() }, &["order_id"]),
         (CANCEL_ORDER, &CancelOrderRequest { order_id: not_an_id() }, &["order_id"]),
         (GET_ORDER, &GetOrderRequest { order_id: not_an_id(), as_of: None }, &["order_id"]),
-        (WATCH_ORDER, &WatchOrderRequest { order_id: not_an_id(), after_revision: i64::MIN }, &["order_id"]),
+        (WATCH_ORDER, &WatchOrderRequest { order_id: not_an_id(), after_revision: 0 }, &["order_id"]),
+        (WATCH_ORDER, &WatchOrderRequest { order_id: not_an_id(), after_revision: i64::MIN }, &["after_revision"]),
+        (LIST_ORDERS, &ListOrdersRequest { page_size: -1, page_token: String::new() }, &["page_size"]),
+        (LIST_ORDERS, &ListOrdersRequest { page_size: i32::MIN, page_token: "?".repeat(1000) }, &["page_size", "page_token"]),
         (GET_PAYMENT, &GetPaymentRequest { order_id: not_an_id() }, &["order_id"]),
         (GET_COMMAND, &GetCommandRequest { command: "order.get-order/AAAAAAAAAAAAAAAAAAAAAA".to_owned() }, &["command"]),
         (GET_COMMAND, &GetCommandRequest { command: "order.place-order/> *".to_owned() }, &["command"]),
@@ -180,7 +181,7 @@ async fn pages_are_bounded_whatever_is_asked_for() {
         request.call(PLACE_ORDER, &order(&[("honey", 1)])).await.unwrap();
     }
     let page = |page_size, token: &str| ListOrdersRequest { page_size, page_token: token.to_owned() };
-    for (size, found) in [(0, 20), (-1, 20), (i32::MIN, 20), (1, 1), (i32::MAX, 21)] {
+    for (size, found) in [(0, 20), (1, 1), (i32::MAX, 21)] {
         let orders: ListOrdersResponse = somebody.ask(LIST_ORDERS, &page(size, "")).await.unwrap();
         assert_eq!(orders.orders.len(), found, "a page of {size}");
     }
@@ -210,14 +211,7 @@ async fn metadata_that_cannot_be_meant_are_refused() {
     // What HTTP/2 itself does not let through has no words of ours, but it does not get through.
     let huge = somebody.with("x-anything", &"x".repeat(100_000));
     huge.call(PLACE_ORDER, &order(&[("teapot", 1)])).await.unwrap_err();
-    for timeout in ["0n", "1n", "0S"] {
-        let hurried = somebody.with("grpc-timeout", timeout).refused(LIST_ORDERS, &ListOrdersRequest::default()).await;
-        hurried.is(Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
-    }
     assert_eq!(tally(&shop).await, before);
-    for timeout in ["99999999H", "-5S", "soon", "123456789012S"] {
-        somebody.with("grpc-timeout", timeout).call(LIST_ORDERS, &ListOrdersRequest::default()).await.unwrap();
-    }
 }
 
 fn wait_for(seconds: i64) -> WaitCommandRequest {

@@ -6,6 +6,7 @@ use tracing::error;
 use crate::delivery::{Answer, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Outcome};
 use crate::error::{Result, internal};
 use crate::ledger::Ledger;
+use crate::processor::event::{Verdict, judge, noted};
 use crate::store::cursor;
 use crate::store::cursor::{CursorId, State as CursorState};
 use crate::store::effect::{self, State as EffectState};
@@ -32,7 +33,7 @@ impl Ledger {
         let attempts = match &delivery.input {
             Input::Event(event) => {
                 let (id, row) = lock_cursor(&mut tx, event).await?;
-                if event.record.revision != row.revision + 1 || row.state == CursorState::Parked {
+                if judge(&row, &event.record, event.means) != Verdict::Apply {
                     return Ok(0);
                 }
                 let attempts = (row.attempts + by).max(0);
@@ -48,21 +49,29 @@ impl Ledger {
                 tx.book.set_receipt(command.id, Receipt { attempts, ..row });
                 attempts
             }
-            Input::Command(_) | Input::Answer(_) => return Ok(0),
+            Input::Command(_) => return Ok(0),
+            Input::Answer(answer) => {
+                let row = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await?;
+                let Some(row) = row.filter(effect::Model::is_open) else { return Ok(0) };
+                let attempts = (failures(&row) + by).max(0);
+                effect::write(&tx.txn, vec![effect::Model { attempts, ..keeping(row, answer) }]).await?;
+                attempts
+            }
         };
-        self.commit(tx).await?;
+        tx.commit().await?;
         Ok(attempts)
     }
 
     /// What comes of a delivery that failed in a way that is its own: another attempt later, or the end of attempts.
     pub(super) async fn failed(&self, delivery: &Delivery, counted: Option<i32>, reason: String) -> Result<Outcome> {
+        let reason = storable(&reason);
         let mut tx = self.begin().await?;
         let outcome = match &delivery.input {
             Input::Event(event) => self.event_failed(&mut tx, event, counted, reason).await?,
             Input::Command(command) => self.command_failed(&mut tx, command, counted, reason).await?,
-            Input::Answer(answer) => self.answer_failed(&mut tx, answer, reason).await?,
+            Input::Answer(answer) => self.answer_failed(&mut tx, answer, counted, reason).await?,
         };
-        self.commit(tx).await?;
+        tx.commit().await?;
         Ok(outcome)
     }
 
@@ -74,18 +83,24 @@ impl Ledger {
         reason: String,
     ) -> Result<Outcome> {
         let (id, row) = lock_cursor(tx, event).await?;
-        if event.record.revision != row.revision + 1 {
-            return Ok(Outcome::Duplicate);
+        match judge(&row, &event.record, event.means) {
+            Verdict::Apply => {}
+            Verdict::Duplicate => return Ok(Outcome::Duplicate),
+            // Another instance was faster, and has failed as well.
+            Verdict::Note | Verdict::Gap | Verdict::Wait => {
+                tx.book.set_cursor(&id, noted(row, &event.record));
+                return Ok(Outcome::Noted);
+            }
         }
-        let attempts = counted.unwrap_or(0).max(row.attempts + i32::from(counted.is_none()));
+        let attempts = with_this(counted, row.attempts);
         let last = attempts >= self.0.retry.attempts;
         let delay = self.0.retry.delay(attempts, &self.0.chance);
         let state = if last { CursorState::Parked } else { CursorState::Waiting };
         error!(subscription = event.subscription, key = %event.record.key, revision = event.record.revision, attempts, reason, "{}",
             if last { "an event failed for good; its key is parked" } else { "an event failed; it is tried again" });
         let due = (!last).then(|| tx.now.plus(delay).0);
-        let noted = row.noted.max(event.record.revision);
-        tx.book.set_cursor(&id, cursor::Model { state, due, attempts, noted, reason: Some(reason), ..row });
+        let reason = Some(reason);
+        tx.book.set_cursor(&id, cursor::Model { state, due, attempts, reason, ..noted(row, &event.record) });
         Ok(Outcome::Noted)
     }
 
@@ -104,7 +119,7 @@ impl Ledger {
         if row.state != ReceiptState::Accepted {
             return Ok(Outcome::Ended(super::command::replay(&row)?));
         }
-        let attempts = counted.unwrap_or(0).max(row.attempts + i32::from(counted.is_none()));
+        let attempts = with_this(counted, row.attempts);
         if attempts < self.0.retry.attempts {
             tx.book.set_receipt(command.id, Receipt { attempts, ..row });
             return Ok(Outcome::GivenBack {
@@ -118,25 +133,22 @@ impl Ledger {
         Ok(Outcome::Ended(failure()))
     }
 
-    async fn answer_failed(&self, tx: &mut Tx, answer: &Answer, reason: String) -> Result<Outcome> {
-        let Some(row) = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await? else {
-            return Ok(Outcome::Duplicate);
-        };
-        // From now on the row holds the answer, and its attempts are those of taking it in.
-        let attempts = if row.answer.is_some() { row.attempts + 1 } else { 1 };
+    async fn answer_failed(
+        &self,
+        tx: &mut Tx,
+        answer: &Answer,
+        counted: Option<i32>,
+        reason: String,
+    ) -> Result<Outcome> {
+        let row = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await?;
+        let Some(row) = row.filter(effect::Model::is_open) else { return Ok(Outcome::Duplicate) };
+        let attempts = with_this(counted, failures(&row));
         let last = attempts >= self.0.retry.attempts;
         error!(key = %answer.key, kind = answer.kind, attempts, reason, "an answer could not be taken in");
         let state = if last { EffectState::Parked } else { EffectState::Leased };
         let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
-        let changed = effect::Model {
-            state,
-            leased_until,
-            attempts,
-            answer: Some(answer.body.to_vec()),
-            reason: Some(reason),
-            ..row
-        };
-        effect::write(&tx.txn, changed).await?;
+        let changed = effect::Model { state, leased_until, attempts, reason: Some(reason), ..keeping(row, answer) };
+        effect::write(&tx.txn, vec![changed]).await?;
         Ok(Outcome::Noted)
     }
 
@@ -145,16 +157,14 @@ impl Ledger {
         if let Input::Event(event) = &delivery.input {
             let mut tx = self.begin().await?;
             let (id, row) = lock_cursor(&mut tx, event).await?;
-            if event.record.revision == row.revision + 1 {
-                let noted = row.noted.max(event.record.revision);
-                let waiting = self.waiting_for(cursor::Model { noted, ..row }, key, tx.now);
+            if judge(&row, &event.record, event.means) == Verdict::Apply {
+                let waiting = self.waiting_for(noted(row, &event.record), key, tx.now);
                 tx.book.set_cursor(&id, waiting);
-                self.commit(tx).await?;
+                tx.commit().await?;
             }
             return Ok(Outcome::Noted);
         }
-        let delay = self.0.retry.delay(1, &self.0.chance);
-        Ok(Outcome::GivenBack { delay, reason: format!("{key} is not here yet") })
+        Ok(self.not_here(key))
     }
 }
 
@@ -168,6 +178,28 @@ async fn lock_cursor(tx: &mut Tx, event: &EventDelivery) -> Result<(CursorId, cu
 async fn lock_receipt(tx: &mut Tx, command: &Command) -> Result<Receipt> {
     tx.book.lock_receipts(&tx.txn, &[command.id]).await?;
     Ok(tx.book.receipt(command.id).cloned().unwrap_or_else(|| Ledger::empty_receipt(tx, command)))
+}
+
+/// How many attempts there were with this one, which may have been counted before it was made.
+fn with_this(counted: Option<i32>, before: i32) -> i32 {
+    counted.unwrap_or(0).max(before + i32::from(counted.is_none()))
+}
+
+/// How often an effect's answer could not be taken in. As long as the row holds none, its attempts are those of getting one.
+const fn failures(row: &effect::Model) -> i32 {
+    if row.answer.is_some() { row.attempts } else { 0 }
+}
+
+fn keeping(row: effect::Model, answer: &Answer) -> effect::Model {
+    effect::Model { answer: Some(answer.body.to_vec()), ..row }
+}
+
+/// How much of a reason is kept, in characters.
+const REASON_LEN_MAX: usize = 1000;
+
+/// A reason as a text column takes it: Postgres refuses NUL, and then nothing would ever be parked.
+fn storable(reason: &str) -> String {
+    reason.chars().filter(|character| *character != '\0').take(REASON_LEN_MAX).collect()
 }
 
 fn failure() -> Ended {

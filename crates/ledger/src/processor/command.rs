@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use ::event::Key;
 use bytes::Bytes;
 use proto::{Message as _, rpc};
 use ring::hmac;
-use tracing::Span;
 
-use super::{Abort, guarded};
+use super::{Abort, Attempt, guarded};
 use crate::delivery::{Command, CommandResult, Ended, Outcome};
 use crate::error::{Code, Error, Rejection, Result, internal};
 use crate::ledger::Ledger;
@@ -15,22 +15,13 @@ use crate::store::receipt::{Model, State};
 use crate::tx::{Cause, Tx};
 
 impl Ledger {
-    pub(super) async fn command(
-        &self,
-        tx: &mut Tx,
-        command: &Command,
-        span: &Span,
-        counted: bool,
-    ) -> Result<Outcome, Abort> {
+    pub(super) async fn command(&self, tx: &mut Tx, command: &Command, attempt: Attempt<'_>) -> Result<Outcome, Abort> {
         if let Some(receipt) = tx.book.receipt(command.id) {
             if receipt.fingerprint != fingerprint(tx, command) {
                 return Ok(Outcome::Ended(key_reused()));
             }
             if receipt.state != State::Accepted {
                 return Ok(Outcome::Ended(replay(receipt)?));
-            }
-            if receipt.attempts > 0 && !counted {
-                return Err(Abort::Suspect);
             }
         }
         let Some(handler) = self.0.handlers.commands.get(&command.method) else {
@@ -40,18 +31,22 @@ impl Ledger {
         if let Some(refused) = self.refused(tx, command) {
             return Ok(reject(tx, command, &refused));
         }
+        attempt.may_run(tx.book.receipt(command.id).map_or(0, |receipt| receipt.attempts))?;
         tx.cause = Cause { caller: command.caller.clone(), command_id: Some(command.id), ..Cause::default() };
-        match guarded((handler.run)(tx, command.body.clone(), command.prepared.clone()), span).await {
+        match guarded((handler.run)(tx, command.body.clone(), command.prepared.clone()), attempt.span).await {
             Ok(response) => complete(tx, command, response),
             Err(Error::Rejected(rejection)) if !tx.touched.wrote || (tx.touched.stands && command.anonymous) => {
                 Ok(reject(tx, command, &rejection))
             }
-            Err(Error::NotYet(key)) if !tx.touched.wrote => Ok(Outcome::GivenBack {
-                delay: self.0.retry.delay(1, &self.0.chance),
-                reason: format!("{key} is not here yet"),
-            }),
+            // An attempt that was counted has to be taken back first.
+            Err(Error::NotYet(key)) if !tx.touched.wrote && !attempt.counted => Ok(self.not_here(&key)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The command needs what this key has not told yet.
+    pub(super) fn not_here(&self, key: &Key) -> Outcome {
+        Outcome::GivenBack { delay: self.0.retry.delay(1, &self.0.chance), reason: format!("{key} is not here yet") }
     }
 
     fn refused(&self, tx: &Tx, command: &Command) -> Option<Rejection> {

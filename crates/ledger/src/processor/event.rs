@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use ::event::{Key, Micros, Record};
-use tracing::Span;
 
-use super::{Abort, guarded};
+use super::{Abort, Attempt, guarded};
 use crate::delivery::{Caller, EventDelivery, Means, Outcome};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::store::cursor::{CursorId, Model, State};
 use crate::tx::{Cause, Tx};
@@ -17,14 +16,12 @@ impl Ledger {
         &self,
         tx: &mut Tx,
         delivery: &EventDelivery,
-        span: &Span,
-        counted: bool,
+        attempt: Attempt<'_>,
     ) -> Result<Outcome, Abort> {
         let record = &delivery.record;
         let id: CursorId = (delivery.subscription, record.key.clone());
         let cursor = tx.book.cursor(&id)?.clone();
         match judge(&cursor, record, delivery.means) {
-            Verdict::Apply if cursor.attempts > 0 && !counted => return Err(Abort::Suspect),
             Verdict::Apply => {}
             Verdict::Duplicate => return Ok(Outcome::Duplicate),
             Verdict::Gap => return Ok(Outcome::Gap),
@@ -39,40 +36,34 @@ impl Ledger {
                 return Ok(Outcome::Noted);
             }
         }
-        match self.apply(tx, delivery, span).await {
-            Ok(outcome @ (Outcome::Applied | Outcome::Skipped)) => {
-                let cursor = moved(cursor, record, tx.now);
-                tx.book.set_cursor(&id, cursor);
-                Ok(outcome)
+        let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
+        let handler = subscription.and_then(|subscription| subscription.handlers.get(&record.type_name));
+        let Some((_, handler)) = handler else {
+            if !self.0.known_types.contains(&record.type_name) {
+                let reason = format!("{} is newer than this instance", record.type_name);
+                return Ok(Outcome::GivenBack { delay: NEWER, reason });
             }
-            Ok(outcome) => Ok(outcome),
-            Err(Error::NotYet(key)) if !tx.touched.wrote => {
+            tx.book.set_cursor(&id, moved(cursor, record, tx.now));
+            return Ok(Outcome::Skipped);
+        };
+        attempt.may_run(cursor.attempts)?;
+        // What follows from an event is still the doing of whoever set it off.
+        let caller = Caller { name: record.principal.clone(), ..Caller::default() };
+        let absent = delivery.means == (Means::Log { absent: true });
+        tx.cause = Cause { caller, command_id: record.command_id, record: Some(record.clone()), absent };
+        match guarded(handler(tx, record.body.clone()), attempt.span).await {
+            Ok(()) => {
+                tx.book.set_cursor(&id, moved(cursor, record, tx.now));
+                Ok(Outcome::Applied)
+            }
+            // An attempt that was counted has to be taken back first.
+            Err(Error::NotYet(key)) if !tx.touched.wrote && !attempt.counted => {
                 let cursor = self.waiting_for(noted(cursor, record), &key, tx.now);
                 tx.book.set_cursor(&id, cursor);
                 Ok(Outcome::Noted)
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn apply(&self, tx: &mut Tx, delivery: &EventDelivery, span: &Span) -> Result<Outcome> {
-        let record = &delivery.record;
-        let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
-        let subscription =
-            subscription.ok_or_else(|| Error::Failed(format!("no subscription {}", delivery.subscription)))?;
-        let Some((_, handler)) = subscription.handlers.get(&record.type_name) else {
-            if self.0.known_types.contains(&record.type_name) {
-                return Ok(Outcome::Skipped);
-            }
-            let reason = format!("{} is newer than this instance", record.type_name);
-            return Ok(Outcome::GivenBack { delay: NEWER, reason });
-        };
-        // What follows from an event is still the doing of whoever set it off.
-        let caller = Caller { name: record.principal.clone(), ..Caller::default() };
-        let absent = delivery.means == (Means::Log { absent: true });
-        tx.cause = Cause { caller, command_id: record.command_id, record: Some(record.clone()), absent };
-        guarded(handler(tx, record.body.clone()), span).await?;
-        Ok(Outcome::Applied)
     }
 
     /// The key waits for another one, which is read from its owner when this cursor is due.
@@ -106,7 +97,7 @@ pub(crate) fn parse_waits_for(reason: &str) -> Option<(Key, Micros)> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Apply,
     Duplicate,
     /// A revision is missing, and may still come.
@@ -118,7 +109,7 @@ enum Verdict {
 }
 
 /// Decides by the cursor alone. Duplicates, reordering, redelivery, a consumer that was reset and a second instance are all one case.
-fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
+pub(super) fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
     let next = cursor.revision + 1;
     if record.revision < next {
         return Verdict::Duplicate;
@@ -132,7 +123,7 @@ fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
     }
 }
 
-fn noted(cursor: Model, record: &Record) -> Model {
+pub(super) fn noted(cursor: Model, record: &Record) -> Model {
     Model { noted: cursor.noted.max(record.revision), ..cursor }
 }
 

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 
 use ::event::{Key, Record};
 use futures::FutureExt as _;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::delivery::{Delivery, Input, Outcome};
 use crate::error::{Error, Rejection, Result};
@@ -37,6 +37,8 @@ pub(crate) enum Abort {
     Rejected(Rejection),
     NotYet(Key),
     Transient(String),
+    /// The database cannot be reached.
+    Away(String),
     LostRace,
     Failed(String),
 }
@@ -53,6 +55,9 @@ impl From<Error> for Abort {
     }
 }
 
+/// The database cannot be reached, and nothing else can be done either.
+struct Away(String);
+
 /// How often a delivery that lost a race is redone at once. Each time another transaction has won, so somebody gets on.
 const RACES: usize = 8;
 
@@ -60,34 +65,47 @@ impl Ledger {
     /// Takes deliveries in. Safe to drop at any await: then nothing was committed, or all of it was, and the broker delivers again.
     pub async fn process(&self, batch: Vec<Delivery>) -> Processed {
         if batch.len() > 1
-            && let Ok(processed) = self.together(&batch, false).await
+            && let Ok(processed) = self.together(&batch, false, &mut Vec::new()).await
         {
             return processed;
         }
         let mut all = Processed::default();
-        for delivery in batch {
-            let mut one = self.one(delivery).await;
-            all.outcomes.append(&mut one.outcomes);
-            all.appended.append(&mut one.appended);
-            all.wished |= one.wished;
+        let mut rest = batch.into_iter();
+        for delivery in rest.by_ref() {
+            match self.one(delivery).await {
+                Ok(mut one) => {
+                    all.outcomes.append(&mut one.outcomes);
+                    all.appended.append(&mut one.appended);
+                    all.wished |= one.wished;
+                }
+                // Each would wait for the database for as long; together they would keep their callers waiting for minutes.
+                Err(Away(reason)) => {
+                    all.outcomes.push(self.transient(&reason));
+                    all.outcomes.extend(rest.map(|_| self.transient(&reason)));
+                    break;
+                }
+            }
         }
         all
     }
 
-    async fn one(&self, mut delivery: Delivery) -> Processed {
-        let mut counted = None;
+    async fn one(&self, mut delivery: Delivery) -> Result<Processed, Away> {
+        let (mut counted, mut late) = (None, Vec::new());
         for _ in 0..RACES {
-            let abort = match self.together(std::slice::from_ref(&delivery), counted.is_some()).await {
-                Ok(processed) => return processed,
+            let abort = match self.together(std::slice::from_ref(&delivery), counted.is_some(), &mut late).await {
+                Ok(processed) => return Ok(processed),
+                Err(Abort::Away(reason)) => return Err(Away(reason)),
                 Err(abort) => abort,
             };
             match self.resolve(&mut delivery, abort, &mut counted).await {
-                Ok(Some(outcome)) => return given_back(outcome),
-                Ok(None) => {}
-                Err(error) => return given_back(self.transient(&error.to_string())),
+                Ok(Some(outcome)) => return Ok(given_back(outcome)),
+                Ok(None) | Err(Error::LostRace) => {}
+                Err(error) => return Ok(given_back(self.transient(&error.to_string()))),
             }
         }
-        given_back(self.transient("lost a race again and again"))
+        let reason = "it lost every race: perhaps it writes a row that exists already".to_owned();
+        let outcome = self.failed(&delivery, counted, reason).await;
+        Ok(given_back(outcome.unwrap_or_else(|error| self.transient(&error.to_string()))))
     }
 
     /// What an aborted delivery comes to; None if it is to be done again at once.
@@ -99,7 +117,12 @@ impl Ledger {
     ) -> Result<Option<Outcome>> {
         match abort {
             Abort::Suspect => {
-                *counted = Some(self.count(delivery).await?);
+                let attempts = self.count(delivery).await?;
+                *counted = Some(attempts);
+                if attempts > self.0.retry.attempts {
+                    let reason = "the process ended with each attempt".to_owned();
+                    return self.failed(delivery, *counted, reason).await.map(Some);
+                }
                 Ok(None)
             }
             Abort::LostRace => Ok(None),
@@ -116,7 +139,7 @@ impl Ledger {
                 self.uncount(delivery, *counted).await?;
                 self.not_yet(delivery, &key).await.map(Some)
             }
-            Abort::Transient(reason) => {
+            Abort::Transient(reason) | Abort::Away(reason) => {
                 self.uncount(delivery, *counted).await?;
                 Ok(Some(self.transient(&reason)))
             }
@@ -130,25 +153,29 @@ impl Ledger {
         Outcome::GivenBack { delay: self.0.retry.delay(2, &self.0.chance), reason: reason.to_owned() }
     }
 
-    /// Does all deliveries in one transaction. `counted`: there is only one, and its attempt was counted.
-    async fn together(&self, batch: &[Delivery], counted: bool) -> Result<Processed, Abort> {
-        let mut tx = self.begin().await?;
-        self.lock(&mut tx, batch).await?;
+    /// Does all deliveries in one transaction. `counted`: there is only one, and its attempt was counted. `late`: what handlers came to
+    /// load the last time, to be locked in order with everything else; added to if that fails again.
+    async fn together(&self, batch: &[Delivery], counted: bool, late: &mut Vec<Key>) -> Result<Processed, Abort> {
+        let mut tx = self.begin().await.map_err(|error| Abort::Away(error.to_string()))?;
+        self.lock(&mut tx, batch, late).await?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for delivery in batch {
-            if delivery.delivered >= SUSPECT && !counted {
-                return Err(Abort::Suspect);
+            match self.step(&mut tx, delivery, counted).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(abort) => {
+                    late.append(&mut tx.book.late);
+                    return Err(abort);
+                }
             }
-            outcomes.push(self.step(&mut tx, delivery, counted).await?);
         }
         let wished = !tx.book.effects.is_empty();
-        let appended = self.commit(tx).await?;
+        let appended = tx.commit().await?;
         Ok(Processed { outcomes, appended, wished })
     }
 
     /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, and last the target heads.
-    async fn lock(&self, tx: &mut Tx, batch: &[Delivery]) -> Result<(), Abort> {
-        let (mut names, mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    async fn lock(&self, tx: &mut Tx, batch: &[Delivery], late: &[Key]) -> Result<(), Abort> {
+        let (mut names, mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), Vec::new(), late.to_vec());
         for delivery in batch {
             match &delivery.input {
                 Input::Command(command) => {
@@ -173,12 +200,18 @@ impl Ledger {
         names.sort_unstable();
         names.dedup();
         self.own(tx, names).await?;
-        tx.book.lock_receipts(&tx.txn, &receipts).await?;
-        tx.book.lock_cursors(&tx.txn, cursors).await?;
         heads.sort();
         heads.dedup();
-        tx.book.lock_heads(&tx.txn, &heads, tx.log.epoch).await?;
-        Ok(())
+        let locked = async {
+            tx.book.lock_receipts(&tx.txn, &receipts).await?;
+            tx.book.lock_cursors(&tx.txn, cursors).await?;
+            tx.book.lock_heads(&tx.txn, &heads, tx.log.epoch).await
+        };
+        match locked.await {
+            // Here nobody waits in a circle: somebody holds a lock for long, and the lane has better to do than to wait for it again.
+            Err(Error::LostRace) => Err(Abort::Transient("another transaction holds a lock for long".to_owned())),
+            locked => Ok(locked?),
+        }
     }
 
     /// Holds the subscriptions, and stops if another version of the code has taken one over.
@@ -198,10 +231,11 @@ impl Ledger {
     async fn step(&self, tx: &mut Tx, delivery: &Delivery, counted: bool) -> Result<Outcome, Abort> {
         tx.touched = Touched::default();
         tx.cause = Cause::default();
+        let attempt = Attempt { span: &delivery.span, suspect: delivery.delivered >= SUSPECT, counted };
         match &delivery.input {
-            Input::Command(command) => self.command(tx, command, &delivery.span, counted).await,
-            Input::Event(event) => self.event(tx, event, &delivery.span, counted).await,
-            Input::Answer(answer) => self.answer(tx, answer, &delivery.span).await,
+            Input::Command(command) => self.command(tx, command, attempt).await,
+            Input::Event(event) => self.event(tx, event, attempt).await,
+            Input::Answer(answer) => self.answer(tx, answer, attempt).await,
         }
     }
 }
@@ -209,12 +243,29 @@ impl Ledger {
 /// From this delivery on a message is done alone: the ones before may have ended with the process.
 const SUSPECT: u32 = 3;
 
+/// One run of a handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'d> {
+    span: &'d Span,
+    /// The attempts before may have ended with the process.
+    suspect: bool,
+    /// It was counted, in a transaction of its own.
+    counted: bool,
+}
+
+impl Attempt<'_> {
+    /// What is suspected, or has failed before, is counted before its handler runs. What comes to no handler needs no counting.
+    fn may_run(self, failures: i32) -> Result<(), Abort> {
+        if self.counted || (failures == 0 && !self.suspect) { Ok(()) } else { Err(Abort::Suspect) }
+    }
+}
+
 fn given_back(outcome: Outcome) -> Processed {
     Processed { outcomes: vec![outcome], ..Processed::default() }
 }
 
 /// Runs a handler in its span. A panic is a failure like any other; the transaction is given up with it.
-pub(crate) async fn guarded<T>(handler: impl Future<Output = Result<T>>, span: &tracing::Span) -> Result<T> {
+pub(crate) async fn guarded<T>(handler: impl Future<Output = Result<T>>, span: &Span) -> Result<T> {
     let caught = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()).await;
     caught.unwrap_or_else(|panic| {
         let text = panic

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
@@ -95,27 +97,36 @@ pub(crate) async fn find(
     Entity::find_by_id((subscription.to_owned(), key.to_string())).one(connection).await
 }
 
-/// Whether there is anything to take: asked without a transaction, because mostly there is not.
-pub(crate) async fn any_due(connection: &impl ConnectionTrait, now: Micros) -> Result<bool, DbErr> {
-    Entity::find().filter(Column::State.eq(State::Waiting)).filter(Column::Due.lte(now.0)).exists(connection).await
+/// The WAITING rows of these subscriptions that are due.
+fn due(names: &[&'static str], now: Micros) -> Select<Entity> {
+    let waiting = Entity::find().filter(Column::State.eq(State::Waiting)).filter(Column::Due.lte(now.0));
+    waiting.filter(Column::Subscription.is_in(names.iter().copied()))
 }
 
-/// Takes WAITING rows that are due, by making them due again only after `until`: whoever else looks will not see them meanwhile.
+/// Whether there is anything to take: asked without a transaction, because mostly there is not.
+pub(crate) async fn any_due(
+    connection: &impl ConnectionTrait,
+    names: &[&'static str],
+    now: Micros,
+) -> Result<bool, DbErr> {
+    due(names, now).exists(connection).await
+}
+
+/// Takes rows that are due, by making them due again only after `lease`: whoever else looks will not see them meanwhile.
 pub(crate) async fn take_due(
     txn: &DatabaseTransaction,
+    names: &[&'static str],
     now: Micros,
-    until: Micros,
+    lease: Duration,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
-    let rows = Entity::find()
-        .filter(Column::State.eq(State::Waiting))
-        .filter(Column::Due.lte(now.0))
+    let rows = due(names, now)
         .order_by_asc(Column::Due)
         .limit(limit)
         .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
         .all(txn)
         .await?;
-    let taken = rows.iter().cloned().map(|row| Model { due: Some(until.0), ..row }).collect();
+    let taken = rows.iter().cloned().map(|row| Model { due: Some(now.plus(lease).0), ..row }).collect();
     write(txn, taken).await?;
     Ok(rows)
 }

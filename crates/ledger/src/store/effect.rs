@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
 
 /// A durable wish to act on the world outside.
@@ -26,6 +29,13 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// What came of it is not known yet.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Wished | State::Leased)
+    }
+}
 
 /// How far an effect is. What is below ANSWERED is still to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -56,42 +66,62 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, key: &Key, kind: &str, n: i6
     Entity::find_by_id((key.to_string(), kind.to_owned(), n)).lock_exclusive().one(txn).await
 }
 
-/// Locks the row of this kind that is still to be done.
+/// Locks the newest row of this kind that is still to be done.
 pub(crate) async fn lock_open(txn: &DatabaseTransaction, key: &Key, kind: &str) -> Result<Option<Model>, DbErr> {
     let open = Entity::find().filter(Column::Key.eq(key.to_string())).filter(Column::Kind.eq(kind));
-    open.filter(Column::State.is_in([State::Wished, State::Leased])).lock_exclusive().one(txn).await
+    open.filter(Column::State.is_in([State::Wished, State::Leased]))
+        .order_by_desc(Column::N)
+        .lock_exclusive()
+        .one(txn)
+        .await
 }
 
-/// Writes one row that was locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, row: Model) -> Result<(), DbErr> {
-    row.into_active_model().reset_all().update(txn).await?;
+/// Writes rows that were locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Result<(), DbErr> {
+    if locked.is_empty() {
+        return Ok(());
+    }
+    let update = OnConflict::columns([Column::Key, Column::Kind, Column::N])
+        .update_columns([Column::State, Column::LeasedUntil, Column::Answer, Column::Attempts, Column::Reason])
+        .to_owned();
+    let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
+    Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
     Ok(())
 }
 
-/// Whether there is anything to lease: asked without a transaction, because mostly there is not.
-pub(crate) async fn any_due(connection: &impl ConnectionTrait, now: Micros) -> Result<bool, DbErr> {
+/// The effects of these kinds that nobody works on.
+fn due(kinds: &[&'static str], now: Micros) -> Select<Entity> {
     let open = Entity::find().filter(Column::State.is_in([State::Wished, State::Leased]));
-    open.filter(Column::LeasedUntil.lte(now.0)).exists(connection).await
+    open.filter(Column::LeasedUntil.lte(now.0)).filter(Column::Kind.is_in(kinds.iter().copied()))
 }
 
-/// Leases what is due until `until`, and answers the rows as they were before.
+/// Whether there is anything to lease: asked without a transaction, because mostly there is not.
+pub(crate) async fn any_due(
+    connection: &impl ConnectionTrait,
+    kinds: &[&'static str],
+    now: Micros,
+) -> Result<bool, DbErr> {
+    due(kinds, now).exists(connection).await
+}
+
+/// Leases what is due for `lease`, and answers the rows as they were before.
 pub(crate) async fn lease(
     txn: &DatabaseTransaction,
+    kinds: &[&'static str],
     now: Micros,
-    until: Micros,
+    lease: Duration,
     limit: u64,
 ) -> Result<Vec<Model>, DbErr> {
-    let due = Entity::find()
-        .filter(Column::State.is_in([State::Wished, State::Leased]))
-        .filter(Column::LeasedUntil.lte(now.0))
+    let due = due(kinds, now)
         .order_by_asc(Column::LeasedUntil)
         .limit(limit)
         .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
         .all(txn)
         .await?;
-    for row in &due {
+    let leased = due.iter().cloned().map(|row| {
         let attempts = row.attempts + i32::from(row.answer.is_none());
-        write(txn, Model { state: State::Leased, leased_until: until.0, attempts, ..row.clone() }).await?;
-    }
+        Model { state: State::Leased, leased_until: now.plus(lease).0, attempts, ..row }
+    });
+    write(txn, leased.collect()).await?;
     Ok(due)
 }

@@ -110,6 +110,23 @@ pub(crate) async fn read(
     records(rows.all(connection).await?, source)
 }
 
+/// How many events of one key are read at once.
+const CHUNK: u64 = 1000;
+
+/// All events of a key, in order.
+pub(crate) async fn read_all(connection: &impl ConnectionTrait, key: &Key, source: Id) -> Result<Vec<Record>, DbErr> {
+    let mut all: Vec<Record> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |record| record.revision);
+        let chunk = read(connection, &[(key.clone(), after)], CHUNK, source).await?;
+        let full = chunk.len() as u64 == CHUNK;
+        all.extend(chunk);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
+
 /// One event.
 pub(crate) async fn find(
     connection: &impl ConnectionTrait,
@@ -121,17 +138,17 @@ pub(crate) async fn find(
     row.map(|row| row.into_record(source)).transpose()
 }
 
-/// Events that were committed before `before` and are not marked as published. Chosen by the mark and never by a number, because a
+/// Events that happened until `until` and are not marked as published, the oldest first. Chosen by the mark and never by a number, because a
 /// transaction that commits late would be missed.
 pub(crate) async fn unpublished(
     connection: &impl ConnectionTrait,
-    before: Micros,
+    until: Micros,
     limit: u64,
     source: Id,
 ) -> Result<Vec<Record>, DbErr> {
     let rows = Entity::find()
         .filter(Column::PublishedAt.is_null())
-        .filter(Column::Time.lt(before.0))
+        .filter(Column::Time.lte(until.0))
         .order_by_asc(Column::Time)
         .limit(limit);
     records(rows.all(connection).await?, source)

@@ -1,5 +1,6 @@
 use event::Id;
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, DatabaseTransaction};
 
 use crate::clock::Chance;
@@ -21,7 +22,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Reads the row, and draws it if this is a new database. Of two instances that draw at once the loser fails and reads.
+/// Reads the row, and draws it if this is a new database. Of two instances that draw at once the loser reads what the winner drew.
 pub(crate) async fn read_or_draw(txn: &DatabaseTransaction, chance: &Chance, now: Micros) -> Result<Model, DbErr> {
     if let Some(row) = Entity::find_by_id(1_i16).one(txn).await? {
         return Ok(row);
@@ -34,5 +35,8 @@ pub(crate) async fn read_or_draw(txn: &DatabaseTransaction, chance: &Chance, now
         next_position: Set(1),
         fingerprint_key: Set(chance.bytes::<32>().to_vec()),
     };
-    row.insert(txn).await
+    let drawn = OnConflict::column(Column::One).do_nothing().to_owned();
+    Entity::insert_many([row]).on_conflict(drawn).exec_without_returning(txn).await?;
+    let row = Entity::find_by_id(1_i16).one(txn).await?;
+    row.ok_or_else(|| DbErr::RecordNotFound("the log's row".to_owned()))
 }

@@ -80,7 +80,7 @@ impl Customer {
         quantity: i32,
         method: &str,
     ) -> Result<(PlaceOrderResponse, TraceContext), Status> {
-        let span = trace::span::rpc_client("millrace.order.v1.OrderService/PlaceOrder");
+        let span = trace::span::rpc_client("millrace.order.v1.OrderService/PlaceOrder", "");
         let context = trace::of(&span);
         let call = async {
             let lines = vec![Line { sku: sku.to_owned(), quantity }];
@@ -104,7 +104,7 @@ impl Customer {
     }
 
     /// Watches an order until `enough` says so, and gives it as it is then.
-    pub async fn watch(&self, order_id: &str, enough: impl Fn(&Order) -> bool) -> Result<Order, Status> {
+    pub async fn watch(&self, order_id: &str, enough: impl Fn(&Order) -> bool + Send + Sync) -> Result<Order, Status> {
         let request = WatchOrderRequest { order_id: order_id.to_owned(), after_revision: 0 };
         let watching = async {
             let mut changes = OrderServiceClient::new(self.channel.clone())

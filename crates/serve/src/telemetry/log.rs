@@ -11,8 +11,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Format;
+use super::about::About;
 
-/// Writes one line for each event, with the trace that it belongs to. A span's own fields are not repeated: the trace has them.
+/// Writes one line for each event, with the trace that it belongs to, and with what that is about. A span's other fields are not
+/// repeated: the trace has them.
 pub(super) struct Lines(pub Format);
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -24,17 +26,33 @@ where
         // Entering a span makes its context the current one.
         let span = Context::map_current(|current| current.span().span_context().clone());
         match self.0 {
-            Format::Json => writeln!(line, "{}", json(event, &span)?),
+            Format::Json => writeln!(line, "{}", json(event, &span, about(context))?),
             Format::Text => {
                 head(&mut line, event)?;
                 context.format_fields(line.by_ref(), event)?;
-                tail(&mut line, &span)
+                tail(&mut line, &span, about(context))
             }
         }
     }
 }
 
-fn json(event: &Event<'_>, span: &SpanContext) -> Result<Value, fmt::Error> {
+/// The innermost span that is about something tells what.
+fn about<S, N>(context: &FmtContext<'_, S, N>) -> About
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let mut about = About::default();
+    for span in context.event_scope().into_iter().flatten() {
+        if let Some(outer) = span.extensions().get::<About>() {
+            about.key = about.key.or_else(|| outer.key.clone());
+            about.command_id = about.command_id.or_else(|| outer.command_id.clone());
+        }
+    }
+    about
+}
+
+fn json(event: &Event<'_>, span: &SpanContext, about: About) -> Result<Value, fmt::Error> {
     let mut line = Map::new();
     line.insert("time".into(), now()?.into());
     line.insert("level".into(), event.metadata().level().as_str().into());
@@ -47,6 +65,9 @@ fn json(event: &Event<'_>, span: &SpanContext) -> Result<Value, fmt::Error> {
         line.insert("span_id".into(), span.span_id().to_string().into());
     }
     event.record(&mut Fields(&mut line));
+    for (name, value) in about.fields() {
+        line.entry(name).or_insert_with(|| value.into());
+    }
     Ok(Value::Object(line))
 }
 
@@ -70,7 +91,11 @@ fn head(line: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     line.write_str(": ")
 }
 
-fn tail(line: &mut Writer<'_>, span: &SpanContext) -> fmt::Result {
+fn tail(line: &mut Writer<'_>, span: &SpanContext, about: About) -> fmt::Result {
+    for (name, value) in about.fields() {
+        line.write_char(' ')?;
+        painted(line, "2", &format!("{name}={value}"))?;
+    }
     if span.is_valid() {
         line.write_char(' ')?;
         painted(line, "2", &format!("trace_id={} span_id={}", span.trace_id(), span.span_id()))?;

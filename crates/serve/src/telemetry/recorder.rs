@@ -104,9 +104,18 @@ impl Tree {
         let role = span.attributes.iter().find(|attribute| attribute.key.as_str() == ROLE);
         let role = role.map(|role| format!("[{}] ", role.value.as_str())).unwrap_or_default();
         let failed = if matches!(span.status, Status::Error { .. }) { "  FAILED" } else { "" };
+        let outcome = outcome(span).map(|outcome| format!(" → {outcome}")).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{indent}{role}{}{}  +{after:.1} ms, {lasted:.1} ms{failed}", span.name, kind(span));
+        let _ =
+            writeln!(text, "{indent}{role}{}{}{outcome}  +{after:.1} ms, {lasted:.1} ms{failed}", span.name, kind(span));
     }
+}
+
+/// What became of what was processed, unless it is what is expected.
+fn outcome(span: &SpanData) -> Option<String> {
+    let outcome = span.attributes.iter().find(|attribute| attribute.key.as_str() == "millrace.outcome")?;
+    let outcome = outcome.value.as_str();
+    (!["completed", "applied"].contains(&outcome.as_ref())).then(|| outcome.replace('_', " "))
 }
 
 fn is_child(span: &SpanData, parent: SpanId) -> bool {

@@ -1,0 +1,54 @@
+//! Seals as the gateway, or a service, makes them. A test can, because it knows the master key.
+
+use event::{Id, Micros};
+use identity::{Principal, Sealer, seal};
+use millrace::Role;
+use prost::Message as _;
+use proto::command::v1::{DeliverRequest, Seal, Statement};
+
+use crate::shop::master_key;
+
+/// Who seals what, for whom.
+#[derive(Clone)]
+pub(crate) struct Sealing {
+    owner: Role,
+    pub(crate) principal: Principal,
+    pub(crate) accepted_at: Micros,
+    pub(crate) not_after: Micros,
+}
+
+impl Sealing {
+    /// What a service states of its own accord, or the gateway on nobody's behalf.
+    pub(crate) fn by(caller: Role, owner: Role) -> Self {
+        let now = ledger::process_now();
+        let not_after = now.plus(std::time::Duration::from_mins(1));
+        Self { owner, principal: Principal::service(caller.name()), accepted_at: now, not_after }
+    }
+
+    /// What the gateway states on behalf of a user, in a session.
+    pub(crate) fn of(owner: Role, user: &str, session: &str) -> Self {
+        let gateway = Self::by(Role::Gateway, owner);
+        let (user, session) = (user.parse().ok(), session.parse().ok());
+        Self { principal: Principal { user, session, ..gateway.principal }, ..gateway }
+    }
+
+    pub(crate) fn query(&self, method: &str, body: &[u8]) -> Seal {
+        self.seal(&self.statement(method, body))
+    }
+
+    pub(crate) fn command(&self, method: &str, id: Id, body: &[u8]) -> DeliverRequest {
+        let statement = Statement { command_id: id.to_string(), ..self.statement(method, body) };
+        let seal = self.seal(&statement).encode_to_vec().into();
+        DeliverRequest { method: method.to_owned(), seal, key: String::new(), body: body.to_vec().into() }
+    }
+
+    fn statement(&self, method: &str, body: &[u8]) -> Statement {
+        seal::statement(&self.principal, method, body, self.accepted_at, self.not_after)
+    }
+
+    fn seal(&self, statement: &Statement) -> Seal {
+        let (caller, owner) = (&*self.principal.caller, self.owner.name());
+        let key = master_key().owner(owner).pair(caller);
+        Sealer::new(caller, [(owner.to_owned(), key)]).seal(owner, statement).unwrap()
+    }
+}
