@@ -5,15 +5,11 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prost_types::Any;
 use proto::command::v1::Receipt;
 use proto::rpc::bad_request::FieldViolation;
 use proto::rpc::{BadRequest, ErrorInfo, RetryInfo};
-use proto::{Message as _, Name};
+use proto::{ERROR_DOMAIN, Message as _, Name as _, any};
 use tonic::{Code, Status};
-
-/// The `domain` of every `ErrorInfo`, here and at the owners.
-pub const DOMAIN: &str = "millrace";
 
 /// Why the gateway cannot start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +105,8 @@ impl From<Refusal> for Status {
             }
             refusal => {
                 let (code, reason) = refusal.kind();
-                let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), metadata: HashMap::new() };
+                let info =
+                    ErrorInfo { reason: reason.to_owned(), domain: ERROR_DOMAIN.to_owned(), metadata: HashMap::new() };
                 let mut details = vec![any(&info)];
                 details.extend(
                     refusal
@@ -185,11 +182,6 @@ impl Refusal {
     }
 }
 
-/// A message as a detail, named as clients in all languages expect it.
-pub fn any<M: proto::Message + Name>(message: &M) -> Any {
-    Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }
-}
-
 fn with_details(status: proto::rpc::Status) -> Status {
     let details = status.encode_to_vec().into();
     Status::with_details(Code::from(status.code), status.message, details)
@@ -203,7 +195,7 @@ fn is_ours(status: &Status) -> bool {
     let info = ErrorInfo::full_name();
     proto::rpc::Status::decode(status.details()).is_ok_and(|status| {
         let infos = status.details.iter().filter(|any| any.type_url.rsplit('/').next() == Some(&info));
-        infos.filter_map(|any| ErrorInfo::decode(any.value.as_slice()).ok()).any(|info| info.domain == DOMAIN)
+        infos.filter_map(|any| ErrorInfo::decode(any.value.as_slice()).ok()).any(|info| info.domain == ERROR_DOMAIN)
     })
 }
 
@@ -211,7 +203,7 @@ fn is_ours(status: &Status) -> bool {
 mod tests {
     use super::*;
 
-    fn details(status: &Status) -> Vec<Any> {
+    fn details(status: &Status) -> Vec<prost_types::Any> {
         proto::rpc::Status::decode(status.details()).unwrap().details
     }
 

@@ -77,10 +77,8 @@ impl Gateway {
 
 fn ended(name: &str, route: &Route, outcome: DeliverResponse) -> GetCommandResponse {
     // Nobody sent it again: the answer is that of the one call.
-    let receipt = Receipt {
-        replayed: false,
-        ..outcome.receipt.unwrap_or_else(|| answer::receipt(name, State::Completed))
-    };
+    let receipt =
+        Receipt { replayed: false, ..outcome.receipt.unwrap_or_else(|| answer::receipt(name, State::Completed)) };
     let type_url = format!("type.googleapis.com/{}", route.method.output.full_name());
     let outcome = outcome.outcome.map(|outcome| match outcome {
         deliver_response::Outcome::Response(response) => {

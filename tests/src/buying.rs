@@ -6,12 +6,13 @@ use millrace::demo::Customer;
 use proto::command::v1::{Receipt, State};
 use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::{CancelOrderRequest, Order, OrderStatus, PlaceOrderResponse};
+use testkit::eventually_some;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 /// The longest that a customer goes on asking.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Orders that are placed at once.
 const AT_ONCE: usize = 8;
@@ -36,17 +37,22 @@ pub(crate) fn state_of(placed: &PlaceOrderResponse) -> State {
     placed.receipt.as_ref().unwrap().state()
 }
 
+/// Cancels an order, and waits for the outcome.
 pub(crate) async fn cancel(customer: &Customer, order_id: &str) -> Result<Order, Status> {
-    let request = CancelOrderRequest { order_id: order_id.to_owned() };
-    let request = customer.request(request, Some(&format!("cancel {order_id}")))?;
-    let canceled = OrderServiceClient::new(customer.channel()).cancel_order(request).await?;
-    Ok(canceled.into_inner().order.unwrap_or_default())
+    let ask = async || {
+        let request = CancelOrderRequest { order_id: order_id.to_owned() };
+        let request = customer.request(request, Some(&format!("cancel {order_id}")))?;
+        Ok(OrderServiceClient::new(customer.channel()).cancel_order(request).await?.into_inner().order)
+    };
+    // Without the order the command is only ACCEPTED.
+    eventually_some(&format!("the cancel of {order_id} ends"), async || ask().await.transpose()).await
 }
 
-/// The order once it is neither being placed nor PENDING.
+/// How the order came to its end. It may not even be placed yet.
 pub(crate) async fn ended(customer: &Customer, order_id: &str) -> OrderStatus {
-    let watched = retry(|| customer.watch(order_id, |order| order.status() != OrderStatus::Pending));
-    watched.await.status()
+    let is_pending = |order: &Order| order.status() == OrderStatus::Pending;
+    let watch = async || customer.watch(order_id, |order| !is_pending(order)).await.ok();
+    eventually_some(&format!("order {order_id} ends"), watch).await.status()
 }
 
 /// As a client does: what may still happen is asked for again, under the same key.

@@ -11,7 +11,7 @@ use sea_orm::FromQueryResult;
 use crate::shop::TestShop;
 
 /// After the last fault everything comes to its end; this is for a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Checks that everything has ended and adds up, in all services and at the payment provider. `commands` is how many durable ones were
 /// sent to the order service, each counted once however often it was retried.
@@ -88,7 +88,7 @@ async fn heads(shop: &TestShop) -> BTreeMap<String, i64> {
     heads
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(FromQueryResult)]
 struct Cursor {
     subscription: String,
     key: String,
@@ -107,7 +107,10 @@ const FLOWING: i16 = 1;
 async fn behind(shop: &TestShop, service: &str, heads: &BTreeMap<String, i64>, still: &[String]) -> Vec<String> {
     let cursors = cursors(shop, service).await.into_iter().filter(|cursor| !still.contains(&cursor.key));
     let ended = |cursor: &Cursor| cursor.state == FLOWING && heads.get(&cursor.key) == Some(&cursor.revision);
-    cursors.filter(|cursor| !ended(cursor)).map(|cursor| format!("{service}: {cursor:?}")).collect()
+    let told = |Cursor { subscription, key, revision, state, reason }| {
+        format!("{service}: {subscription} is at {key} {revision}, in state {state}: {reason:?}")
+    };
+    cursors.filter(|cursor| !ended(cursor)).map(told).collect()
 }
 
 /// The keys of which a subscription has never heard.

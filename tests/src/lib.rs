@@ -7,6 +7,7 @@ mod crates;
 mod events;
 mod invariants;
 mod lossy;
+mod page;
 mod sealing;
 mod secrets;
 mod shop;

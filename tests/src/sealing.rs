@@ -4,17 +4,30 @@ use event::{Id, Micros};
 use identity::{Principal, Sealer, seal};
 use millrace::Role;
 use prost::Message as _;
-use proto::command::v1::{DeliverRequest, Seal, Statement};
+use proto::command::v1::{DeliverRequest, DeliverResponse, Seal, Statement};
+use tonic::Code;
 
 use crate::shop::master_key;
+use crate::stranger::Stranger;
+
+pub(crate) const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 
 /// Who seals what, for whom.
 #[derive(Clone)]
 pub(crate) struct Sealing {
-    owner: Role,
+    pub(crate) owner: Role,
     pub(crate) principal: Principal,
     pub(crate) accepted_at: Micros,
     pub(crate) not_after: Micros,
+}
+
+/// Delivers a command to its owner directly, as often as it is given back, and tells how it ended.
+pub(crate) async fn deliver(inside: &Stranger, command: &DeliverRequest) -> DeliverResponse {
+    testkit::eventually_some("the owner carries the command out", async || match inside.ask(DELIVER, command).await {
+        Err(status) if status.code() == Code::Unavailable => None,
+        ended => Some(ended.unwrap()),
+    })
+    .await
 }
 
 impl Sealing {

@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 pub(crate) struct TestShop {
     shop: Shop,
     pub(crate) nats: NatsServer,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
     people: AtomicU32,
 }
 
@@ -50,7 +50,7 @@ impl TestShop {
         let mut settings = Settings::local(database, broker, master_key());
         change(&mut settings);
         let shop = Shop::start(settings, &Role::ALL).await.unwrap();
-        Self { shop, nats, folder, people: AtomicU32::new(0) }
+        Self { shop, nats, _folder: folder, people: AtomicU32::new(0) }
     }
 
     /// A connection to the gateway.

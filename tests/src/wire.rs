@@ -22,8 +22,9 @@ impl Wire {
         Self { context: async_nats::jetstream::new(async_nats::connect(shop.nats.url()).await.unwrap()) }
     }
 
+    /// A stream, once its owner has made it.
     pub(crate) async fn stream(&self, name: &str) -> Stream {
-        self.context.get_stream(name).await.unwrap()
+        eventually_some(name, async || self.context.get_stream(name).await.ok()).await
     }
 
     /// Stores a message, whoever it is from.
@@ -64,9 +65,22 @@ impl Wire {
         messages
     }
 
+    /// As the loss of the broker's memory does. A consumer is made when its stream is there, which may take a moment.
     pub(crate) async fn forget_consumer(&self, stream: &str, consumer: &str) {
-        self.stream(stream).await.delete_consumer(consumer).await.unwrap();
+        let stream = self.stream(stream).await;
+        eventually(&format!("{consumer} is forgotten"), async || stream.delete_consumer(consumer).await.is_ok()).await;
     }
+}
+
+/// The headers of a message that the broker shall take for another: without what tells it that it has this one already.
+pub(crate) fn headers_of_a_copy(message: &StreamMessage) -> HeaderMap {
+    let mut copy = HeaderMap::new();
+    for (name, values) in message.headers.iter().filter(|(name, _)| !AsRef::<str>::as_ref(name).starts_with("Nats-")) {
+        for value in values {
+            copy.append(name.clone(), value.clone());
+        }
+    }
+    copy
 }
 
 /// Where an order's event is.

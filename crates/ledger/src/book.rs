@@ -72,7 +72,7 @@ impl Book {
         let rows = head::lock(txn, wanted.iter().copied()).await?;
         let mut found: HashMap<String, head::Model> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
         for key in wanted {
-            let head = found.remove(&key.to_string()).map_or(Ok(Head::none(epoch)), Head::try_from)?;
+            let head = found.remove(&key.to_string()).map_or_else(|| Ok(Head::none(epoch)), Head::try_from)?;
             self.heads.insert(key.clone(), head);
         }
         Ok(())

@@ -55,15 +55,24 @@ impl Database {
 
     async fn sqlite(path: &Path) -> Result<Self, OpenError> {
         let lock = lock_file(path)?;
-        let url = format!("sqlite://{}?mode=rwc", path.display());
-        let mut options = ConnectOptions::new(url);
+        // The path as it is: in a URL some of its characters would mean something else.
+        let mut options = ConnectOptions::new("sqlite://?mode=rwc".to_owned());
         // FULL, because WAL with NORMAL may lose the last commits when the power fails.
-        options.max_connections(1).sqlx_logging(false).test_before_acquire(false).map_sqlx_sqlite_opts(|options| {
-            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full).foreign_keys(true)
-        });
+        let file = path.to_owned();
+        options.max_connections(1).sqlx_logging(false).test_before_acquire(false).map_sqlx_sqlite_opts(
+            move |options| {
+                options
+                    .filename(&file)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+            },
+        );
         let writer = sea_orm::Database::connect(options).await?;
-        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=ro", path.display()));
+        let mut options = ConnectOptions::new("sqlite://?mode=ro".to_owned());
+        let file = path.to_owned();
         options.max_connections(4).sqlx_logging(false).test_before_acquire(false);
+        options.map_sqlx_sqlite_opts(move |options| options.filename(&file));
         let reader = sea_orm::Database::connect(options).await?;
         Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
     }

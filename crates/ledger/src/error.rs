@@ -1,8 +1,7 @@
 use std::fmt;
 
 use event::Key;
-use prost::{Message, Name};
-use proto::rpc;
+use proto::{ERROR_DOMAIN, any, rpc};
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 /// Why a handler did not do what it was asked. Which kind of failure it is, is decided where it happens.
@@ -76,7 +75,7 @@ impl Rejection {
     pub fn status(&self) -> rpc::Status {
         let info = rpc::ErrorInfo {
             reason: self.reason.to_owned(),
-            domain: DOMAIN.to_owned(),
+            domain: ERROR_DOMAIN.to_owned(),
             metadata: self.metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         };
         let mut details = vec![any(&info)];
@@ -92,17 +91,9 @@ impl Rejection {
     }
 }
 
-/// The `domain` of every `ErrorInfo`.
-pub const DOMAIN: &str = "millrace";
-
-/// Packs a message as an `Any`.
-pub fn any<M: Message + Name>(message: &M) -> prost_types::Any {
-    prost_types::Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }
-}
-
 /// The status of a command that failed for a reason of ours: the cause is in the log, not in the answer.
 pub fn internal() -> rpc::Status {
-    let info = rpc::ErrorInfo { reason: "INTERNAL".to_owned(), domain: DOMAIN.to_owned(), ..Default::default() };
+    let info = rpc::ErrorInfo { reason: "INTERNAL".to_owned(), domain: ERROR_DOMAIN.to_owned(), ..Default::default() };
     let message = "the command failed; nothing was changed, and it can be driven again by an operator".to_owned();
     rpc::Status { code: 13, message, details: vec![any(&info)] }
 }

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     state: Arc<dyn Any + Send + Sync>,
     /// Events that were published and are not marked yet: the next batch marks them on its way.
     published: Mutex<Vec<Uuid>>,
+    /// Keys that commands wait for. Not kept: a command that was given back comes again, and says it again.
+    needed: Mutex<BTreeSet<Key>>,
 }
 
 /// What a ledger is made of.
@@ -70,8 +72,8 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        let (first, most) = (Duration::from_millis(250), Duration::from_secs(60));
-        Self { attempts: 5, first, most, absent_after: Duration::from_secs(600) }
+        let (first, most) = (Duration::from_millis(250), Duration::from_mins(1));
+        Self { attempts: 5, first, most, absent_after: Duration::from_mins(10) }
     }
 }
 
@@ -79,10 +81,10 @@ impl Retry {
     /// The delay after so many failures: doubled each time, with up to half of it taken off by chance, so that failures do not march in
     /// step.
     pub fn delay(&self, attempts: i32, chance: &Chance) -> Duration {
-        let doubled = self.first.saturating_mul(1 << attempts.clamp(1, 20) as u32 >> 1);
+        let doubled = self.first.saturating_mul(1 << attempts.clamp(1, 20).cast_unsigned() >> 1);
         let full = doubled.min(self.most);
         let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
-        full - Duration::from_micros(chance.below(half.max(1)))
+        full.saturating_sub(Duration::from_micros(chance.below(half.max(1))))
     }
 }
 
@@ -96,6 +98,9 @@ pub struct Due {
     /// What its handler waits for, and since when.
     pub waits_for: Option<(Key, Micros)>,
 }
+
+/// Keys that are remembered as needed at most.
+const NEEDED_MAX: usize = 1000;
 
 /// Events that one transaction marks at most: databases limit how many values a statement has.
 const MARKS: usize = 4096;
@@ -122,6 +127,7 @@ impl Ledger {
             clock: parts.clock,
             state: parts.state,
             published: Mutex::default(),
+            needed: Mutex::default(),
         })))
     }
 
@@ -222,6 +228,18 @@ impl Ledger {
         let (name, _) = self.0.handlers.subscriptions.get_key_value(row.subscription.as_str())?;
         let waits_for = row.reason.as_deref().and_then(parse_waits_for);
         Some(Due { subscription: name, key: row.key.parse().ok()?, revision: row.revision, waits_for })
+    }
+
+    pub(crate) fn need(&self, key: &Key) {
+        let mut needed = self.0.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        if needed.len() < NEEDED_MAX {
+            needed.insert(key.clone());
+        }
+    }
+
+    /// The keys that commands were given back for since this was last called: to be read from their owners.
+    pub fn take_needed(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *self.0.needed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).

@@ -28,7 +28,7 @@ pub use database::{Database, OpenError};
 pub use delivery::{
     Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
 };
-pub use error::{Code, DOMAIN, Error, Rejection, Result, any, internal};
+pub use error::{Code, Error, Rejection, Result, internal};
 pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
 pub use ledger::{Due, Leased, Ledger, Parts, Retry};
 pub use migration::migrations;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable as _, PrimaryKeyToColumn as _};
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable as _};
 
 /// Rows of projections, kept until the end of the transaction and then written once per table. The last row under a name wins.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Rows {
 }
 
 trait Table: Any + Send + Sync {
-    fn write<'t>(self: Box<Self>, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<(), DbErr>>;
+    fn write(self: Box<Self>, txn: &DatabaseTransaction) -> BoxFuture<'_, Result<(), DbErr>>;
 }
 
 struct Buffer<M> {
@@ -59,8 +59,9 @@ where
     M: ActiveModelTrait + Send + Sync + 'static,
     M::Entity: EntityTrait<ActiveModel = M>,
 {
-    fn write<'t>(self: Box<Self>, txn: &'t DatabaseTransaction) -> BoxFuture<'t, Result<(), DbErr>> {
-        let primary: Vec<_> = <M::Entity as EntityTrait>::PrimaryKey::iter().map(|key| key.into_column()).collect();
+    fn write(self: Box<Self>, txn: &DatabaseTransaction) -> BoxFuture<'_, Result<(), DbErr>> {
+        let primary: Vec<_> =
+            <M::Entity as EntityTrait>::PrimaryKey::iter().map(sea_orm::PrimaryKeyToColumn::into_column).collect();
         let is_primary = |column: &<M::Entity as EntityTrait>::Column| {
             primary.iter().any(|key| sea_orm::IdenStatic::as_str(key) == sea_orm::IdenStatic::as_str(column))
         };

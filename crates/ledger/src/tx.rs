@@ -95,6 +95,10 @@ impl Tx {
     }
 
     /// Appends events to the aggregate's log, in the same transaction as everything else the handler does.
+    #[expect(
+        clippy::unused_async,
+        reason = "handlers await all that they do to a log; it may come to need the database"
+    )]
     pub async fn append<A: Aggregate>(
         &mut self,
         aggregate: &mut Loaded<A>,

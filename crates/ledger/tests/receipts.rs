@@ -148,7 +148,7 @@ async fn one_bad_command_costs_only_itself(shop: &Shop) {
 
 async fn a_command_of_a_later_version_is_given_back(shop: &Shop) {
     let newer = command(shop.id(), shop.id(), "");
-    let newer = changed(newer, |command| command.method = "millrace.order.v1.OrderService/Wrap".to_owned());
+    let newer = changed(newer, |command| "millrace.order.v1.OrderService/Wrap".clone_into(&mut command.method));
     for delivered in 1..20 {
         let outcome = shop.one(crate::shop::redelivered(delivered, newer.clone())).await;
         assert!(given_back(&outcome), "{outcome:?}");

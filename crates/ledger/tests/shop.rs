@@ -24,7 +24,7 @@ use crate::toy::{Counter, CreateToy, World, handlers};
 pub(crate) const START: Micros = Micros(1_700_000_000_000_000);
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
 const ACT: &str = "millrace.order.v1.OrderService/PlaceOrder";
 const ACT_FOR_ANYBODY: &str = "millrace.registration.v1.RegistrationService/Register";
 
@@ -35,7 +35,7 @@ pub(crate) struct Shop {
     clock: Clock,
     time: Arc<AtomicI64>,
     drawn: Arc<AtomicU64>,
-    _folder: Arc<TempDir>,
+    folder: Arc<TempDir>,
 }
 
 // === what it is and what time it is ===
@@ -55,7 +55,7 @@ impl Shop {
         let (clock, time) = Clock::manual(START);
         let world = Arc::default();
         let ledger = open(&url, &clock, &world, 0).await;
-        Self { ledger, world, url, clock, time, drawn: Arc::default(), _folder: Arc::new(folder) }
+        Self { ledger, world, url, clock, time, drawn: Arc::default(), folder: Arc::new(folder) }
     }
 
     /// A second instance of the service on the same database, as a second process would be.
@@ -70,14 +70,14 @@ impl Shop {
             clock: self.clock.clone(),
             time,
             drawn,
-            _folder: Arc::clone(&self._folder),
+            folder: Arc::clone(&self.folder),
         }
     }
 
-    /// Ends this instance, and starts another on what it left behind.
-    pub(crate) async fn restarted(self) -> Self {
+    /// The instance after one that was killed, on what that left behind.
+    pub(crate) async fn killed(self) -> Self {
         let number = u8::try_from(self.drawn.fetch_add(1, Ordering::SeqCst) + 1).unwrap();
-        self.ledger.close().await.unwrap();
+        drop(self.ledger);
         let ledger = open(&self.url, &self.clock, &self.world, number).await;
         Self { ledger, ..self }
     }
@@ -300,14 +300,18 @@ impl Shop {
     }
 
     pub(crate) async fn notes(&self) -> Vec<String> {
-        let rows = self.query::<(String, i64)>("select text, 0 as zero from note order by text", []).await;
+        let rows = self.query::<(String, i64)>("select text, cast(0 as bigint) from note order by text", []).await;
         rows.into_iter().map(|(text, _)| text).collect()
     }
 
     /// How many rows a table has.
     pub(crate) async fn count(&self, table: &str) -> i64 {
-        let sql = format!("select cast(count(*) as bigint) as rows, cast(0 as bigint) as zero from {table}");
-        self.query::<(i64, i64)>(&sql, []).await[0].0
+        self.number(&format!("select count(*) from {table}")).await
+    }
+
+    /// The number that a statement comes to.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.query::<(i64, i64)>(&format!("select cast(({sql}) as bigint), cast(0 as bigint)"), []).await[0].0
     }
 
     /// The rows of a statement with two columns.

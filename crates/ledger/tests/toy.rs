@@ -272,6 +272,7 @@ async fn step(cx: &mut Tx, verb: &str, units: i64, argument: &str) -> Result<()>
         "append-stale" => append_stale(cx, argument).await,
         "load" => counter(cx, argument).await.map(drop),
         "write" => write(cx, argument).await,
+        "put" => put(cx, argument).await,
         "reject" => Err(rejection("REJECTED").into()),
         "refuse" if world.is_broken() => Err(rejection("REFUSED").into()),
         "fail" if world.is_broken() => Err(Error::Failed(format!("told to fail {argument}"))),
@@ -341,6 +342,13 @@ async fn append_stale(cx: &mut Tx, id: &str) -> Result<()> {
 async fn write(cx: &mut Tx, text: &str) -> Result<()> {
     let backend = cx.db().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, "insert into note (text) values ($1)", [text.into()]);
+    cx.write().execute_raw(statement).await?;
+    Ok(())
+}
+
+async fn put(cx: &mut Tx, text: &str) -> Result<()> {
+    let sql = "insert into note (text) values ($1) on conflict (text) do update set text = excluded.text";
+    let statement = Statement::from_sql_and_values(cx.db().get_database_backend(), sql, [text.into()]);
     cx.write().execute_raw(statement).await?;
     Ok(())
 }

@@ -46,7 +46,12 @@ pub enum Intake {
     Deliver(Box<Delivery>),
     /// Nothing, ever: its seal is wrong. It stops nobody.
     Drop(String),
-    /// It cannot be judged yet.
+    /// It cannot be judged yet: its key or its method is not known here. It stops nobody either.
+    SetAside {
+        delay: Duration,
+        reason: String,
+    },
+    /// This service cannot do it now.
     GiveBack {
         delay: Duration,
         reason: String,
@@ -92,6 +97,11 @@ impl CommandLoop {
                 span.in_scope(|| tracing::error!(reason, subject = %held.message.subject, "a command was dropped"));
                 held.ack().await;
             }
+            Intake::SetAside { delay, reason } => {
+                trace::span::record_outcome(&span, "given_back");
+                span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was set aside"));
+                held.set_aside(delay).await;
+            }
             Intake::GiveBack { delay, reason } => {
                 trace::span::record_outcome(&span, "given_back");
                 span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was given back"));
@@ -104,7 +114,7 @@ impl CommandLoop {
     fn span(&self, held: &Held, method: &str, id: &str) -> Span {
         let template = format!("{}.cmd.{}.{method}", subject::NAMESPACE, self.domain);
         let message = spans::of_command(&template, &held.message.subject, id);
-        trace::span::process(&message, &self.domain, held.delivery())
+        trace::span::process(&message, &self.domain, held.delivery(&self.streams.broker))
     }
 
     fn read(&self, held: &Held) -> Incoming {

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trace::span::Delivered;
 
+use crate::Broker;
 use crate::streams::{StreamError, WINDOW};
 
 /// Between two attempts to have a consumer.
@@ -34,10 +35,10 @@ impl Held {
     }
 
     /// Where the broker had it, and how often it has brought it.
-    pub(crate) fn delivery(&self) -> Option<Delivered<'_>> {
+    pub(crate) fn delivery<'d>(&'d self, broker: &'d Broker) -> Option<Delivered<'d>> {
         let info = self.message.info().ok()?;
         let times = u64::try_from(info.delivered).unwrap_or(0);
-        Some(Delivered { stream: info.stream, sequence: info.stream_sequence, times })
+        Some(Delivered { server: &broker.url, stream: info.stream, sequence: info.stream_sequence, times })
     }
 
     /// The context in which it was published.
@@ -53,6 +54,11 @@ impl Held {
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
     pub(crate) async fn ack(self) {
         settle(&self.message, AckKind::Ack).await;
+    }
+
+    /// Gives the message back for a while, and its place to the next one: whoever put it there may have put many.
+    pub(crate) async fn set_aside(self, delay: Duration) {
+        settle(&self.message, AckKind::Nak(Some(delay))).await;
     }
 
     /// Gives the message back for a while. Its place stays taken that long, so that a service whose database is away pulls no more.

@@ -112,10 +112,13 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
     }
 }
 
-/// Says in a span what came of it. A gap is not the end of it: the event comes again.
+/// Says in a span, and in the log, what came of it. A gap is not the end of it: the event comes again.
 fn record(span: &Span, outcome: &Outcome) {
     if *outcome != Outcome::Gap {
         trace::span::record_outcome(span, outcome.name());
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        span.in_scope(|| tracing::debug!(outcome = outcome.name(), "taken in"));
     }
     if let Outcome::Ended(Ended { result: CommandResult::Failed(_), .. }) = outcome {
         trace::span::record_failure(span, outcome.name());

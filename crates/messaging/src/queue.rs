@@ -14,10 +14,11 @@ use bytes::Bytes;
 use event::{Id, Micros, TraceContext, headers, subject};
 use tracing::Instrument as _;
 
+use crate::Broker;
 use crate::feed::Feed;
-use crate::spans;
 use crate::inbox::Inbox;
 pub use crate::inbox::{Replies, Reply};
+use crate::spans;
 
 /// Longer than a healthy broker needs by far, and short enough to leave time for the fallback. A new leader takes 2 to 7 s: not worth waiting
 /// for while the owner can be called directly.
@@ -84,13 +85,13 @@ pub enum QueueError {
 pub struct Queue {
     context: Context,
     client: Client,
-    namespace: Arc<str>,
+    broker: Broker,
     inbox: Arc<Inbox>,
 }
 
 impl Queue {
     /// Opens the inbox. [`Replies::run`] must run for outcomes to arrive; without it commands are only ever ACCEPTED.
-    pub async fn open(client: Client, namespace: &str) -> Result<(Self, Replies), QueueError> {
+    pub async fn open(client: Client, broker: &Broker) -> Result<(Self, Replies), QueueError> {
         let (inbox, replies) = Inbox::open(&client).await.map_err(|_| QueueError::Unreachable)?;
         let context = ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
@@ -98,12 +99,12 @@ impl Queue {
             .max_ack_inflight(IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        Ok((Self { context, client, namespace: namespace.into(), inbox }, replies))
+        Ok((Self { context, client, broker: broker.clone(), inbox }, replies))
     }
 
     /// A domain's recent events, from the same broker.
     pub fn feed(&self, domain: &str, aggregates: &[&str], since: Micros) -> Feed {
-        Feed::new(self.client.clone(), &self.namespace, domain, aggregates, since)
+        Feed::new(self.client.clone(), &self.broker.namespace, domain, aggregates, since)
     }
 
     /// Where the outcome of one command will come. To be called before it is published.
@@ -113,7 +114,7 @@ impl Queue {
 
     /// Stores the command, unless one of the same id is queued.
     pub async fn publish(&self, command: Command, reply: &Reply) -> Result<(), QueueError> {
-        let span = spans::publish_command(&self.namespace, &command.method, command.id);
+        let span = spans::publish_command(&self.broker, &command.method, command.id);
         let publish = self.store(command, reply.subject(), trace::of(&span));
         let result = publish.instrument(span.clone()).await;
         match result {
@@ -130,7 +131,7 @@ impl Queue {
         if self.client.connection_state() != State::Connected {
             return Err(QueueError::Unreachable);
         }
-        let subject = subject::of_command(&self.namespace, &command.method, command.id);
+        let subject = subject::of_command(&self.broker.namespace, &command.method, command.id);
         // No Nats-Msg-Id: the server would answer "duplicate" and deliver nothing when a command that is done comes again. This header
         // refuses a copy only while the first waits.
         let message = PublishMessage::build()
@@ -146,9 +147,9 @@ impl Queue {
         if self.client.connection_state() != State::Connected {
             return Err(QueueError::Unreachable);
         }
-        let stream = subject::command_stream(&self.namespace, subject::domain_of(method));
+        let stream = subject::command_stream(&self.broker.namespace, subject::domain_of(method));
         let stream = self.context.get_stream_no_info(stream).await.map_err(|_| QueueError::Unreachable)?;
-        let subject = subject::of_command(&self.namespace, method, id);
+        let subject = subject::of_command(&self.broker.namespace, method, id);
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => {
                 let seal = message.headers.get(headers::SEAL).map(|value| value.as_str().to_owned());

@@ -22,6 +22,8 @@ use crate::streams::WINDOW;
 const LEFT_OVER: Duration = Duration::from_secs(5);
 /// How often marks are written that found no batch to ride in, and left-overs are looked for.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is looked for the broker, as long as the stream could not be made: whoever subscribes waits for it.
+const CONNECTING: Duration = Duration::from_millis(50);
 /// Left-overs that are taken from the log at once.
 const CHUNK: u64 = 500;
 
@@ -61,6 +63,9 @@ impl Relay {
                 },
                 _ = tick.tick(), if has_room => {
                     has_stream = has_stream || self.make_stream().await;
+                    if !has_stream {
+                        tick.reset_after(CONNECTING);
+                    }
                     self.sweep(age, &mut on_the_way, &mut publishing).await;
                     age = LEFT_OVER;
                 }
@@ -126,13 +131,13 @@ async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
     if streams.client.connection_state() != State::Connected {
         return (id, false);
     }
-    let span = spans::publish_event(&streams.namespace, &record);
+    let span = spans::publish_event(&streams.broker, &record);
     trace::follow(&span, &record.trace);
     let context = trace::of(&span);
     let sent = async {
         let published =
             Record { trace: if context.traceparent.is_empty() { record.trace.clone() } else { context }, ..record };
-        let subject = subject::of_event(&streams.namespace, &published);
+        let subject = subject::of_event(&streams.broker.namespace, &published);
         let mut map = HeaderMap::new();
         for (name, value) in headers::of(&published) {
             map.insert(name, value);

@@ -2,9 +2,11 @@ use event::{Id, Record, subject};
 use trace::span::{Delivered, Message};
 use tracing::Span;
 
+use crate::Broker;
+
 /// The span in which an event is published.
-pub(crate) fn publish_event(namespace: &str, record: &Record) -> Span {
-    of_event(namespace, record, trace::span::publish)
+pub(crate) fn publish_event(broker: &Broker, record: &Record) -> Span {
+    of_event(&broker.namespace, record, |message| trace::span::publish(message, &broker.url))
 }
 
 /// The span in which a subscription takes an event in: from the stream, or, if nobody delivered it, from its owner's log. `group` is the
@@ -14,13 +16,13 @@ pub fn process_event(namespace: &str, group: &str, record: &Record, delivered: O
 }
 
 /// The span in which a command is put into its queue.
-pub(crate) fn publish_command(namespace: &str, method: &str, id: Id) -> Span {
+pub(crate) fn publish_command(broker: &Broker, method: &str, id: Id) -> Span {
     let (template, subject, id) = (
         subject::command_template(subject::NAMESPACE, method),
-        subject::of_command(namespace, method, id),
+        subject::of_command(&broker.namespace, method, id),
         id.to_string(),
     );
-    trace::span::publish(&of_command(&template, &subject, &id))
+    trace::span::publish(&of_command(&template, &subject, &id), &broker.url)
 }
 
 /// A command's aggregate is its owner's to tell.

@@ -36,8 +36,7 @@ impl StreamError {
 pub struct Streams {
     pub(crate) client: Client,
     pub(crate) context: Context,
-    pub(crate) namespace: String,
-    replicas: usize,
+    pub(crate) broker: Broker,
 }
 
 impl Streams {
@@ -48,18 +47,18 @@ impl Streams {
             .max_ack_inflight(WINDOW)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        Self { client, context, namespace: broker.namespace.clone(), replicas: broker.replicas }
+        Self { client, context, broker: broker.clone() }
     }
 
     /// Makes the stream of a domain's events, if it is not there.
     pub async fn ensure_events(&self, domain: &str) -> Result<(), StreamError> {
         let config = stream::Config {
-            name: subject::event_stream(&self.namespace, domain),
-            subjects: vec![subject::of_events(&self.namespace, domain)],
+            name: subject::event_stream(&self.broker.namespace, domain),
+            subjects: vec![subject::of_events(&self.broker.namespace, domain)],
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
             max_age: EVENTS_KEPT,
-            num_replicas: self.replicas,
+            num_replicas: self.broker.replicas,
             allow_direct: true,
             ..Default::default()
         };
@@ -69,14 +68,14 @@ impl Streams {
     /// Makes the queue of a domain's commands, if it is not there. No `max_age`: a command ends by being answered.
     pub async fn ensure_commands(&self, domain: &str) -> Result<(), StreamError> {
         let config = stream::Config {
-            name: subject::command_stream(&self.namespace, domain),
-            subjects: vec![subject::of_commands(&self.namespace, domain)],
+            name: subject::command_stream(&self.broker.namespace, domain),
+            subjects: vec![subject::of_commands(&self.broker.namespace, domain)],
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             storage: StorageType::File,
             max_messages: COMMANDS_MAX,
             max_bytes: COMMANDS_BYTES_MAX,
-            num_replicas: self.replicas,
+            num_replicas: self.broker.replicas,
             ..Default::default()
         };
         self.context.get_or_create_stream(config).await.map(drop).map_err(StreamError::new)
@@ -89,11 +88,13 @@ impl Streams {
         name: &str,
         aggregates: &[&str],
     ) -> Result<Consumer<pull::Config>, StreamError> {
-        let filters =
-            aggregates.iter().map(|aggregate| subject::of_aggregate(&self.namespace, domain, aggregate)).collect();
+        let filters = aggregates
+            .iter()
+            .map(|aggregate| subject::of_aggregate(&self.broker.namespace, domain, aggregate))
+            .collect();
         let config = pull::Config { filter_subjects: filters, ..consumer(name) };
         self.context
-            .create_consumer_on_stream(config, subject::event_stream(&self.namespace, domain))
+            .create_consumer_on_stream(config, subject::event_stream(&self.broker.namespace, domain))
             .await
             .map_err(StreamError::new)
     }
@@ -104,7 +105,7 @@ impl Streams {
         // Commands that wait to be delivered again must not keep new ones from being delivered; what is in memory is bounded by pulling.
         let config = pull::Config { max_ack_pending: -1, ..consumer(domain) };
         self.context
-            .create_consumer_on_stream(config, subject::command_stream(&self.namespace, domain))
+            .create_consumer_on_stream(config, subject::command_stream(&self.broker.namespace, domain))
             .await
             .map_err(StreamError::new)
     }

@@ -72,7 +72,8 @@ impl SubscriptionLoop {
     }
 
     fn delivery(&self, held: &Held, record: Record, means: Means) -> Delivery {
-        let span = process_event(&self.streams.namespace, &self.group(), &record, held.delivery());
+        let span =
+            process_event(&self.streams.broker.namespace, &self.group(), &record, held.delivery(&self.streams.broker));
         trace::go_on(&span, &held.trace());
         let input = Input::Event(EventDelivery { subscription: self.name, record, means });
         Delivery { input, delivered: held.delivered(), span }

@@ -33,7 +33,7 @@ impl World {
         let broker = Broker { url: server.url(), namespace: "ns".to_owned(), replicas: 1 };
         let client = millrace_messaging::connect(&broker, "test").await.unwrap();
         millrace_messaging::reached(&client, &broker.url, Duration::from_secs(10)).await.unwrap();
-        let (queue, replies) = Queue::open(client.clone(), "ns").await.unwrap();
+        let (queue, replies) = Queue::open(client.clone(), &broker).await.unwrap();
         tokio::spawn(replies.run());
         Self { server, streams: Streams::new(client.clone(), &broker), client, queue }
     }

@@ -32,8 +32,17 @@ fn main() -> ExitCode {
         Command::Keys { data, roles } => print_keys(&data, &roles),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    let _ = writeln!(io::stderr(), "millrace: {error:#}");
+    let _ = writeln!(io::stderr(), "millrace: {}", in_one_sentence(&error));
     ExitCode::FAILURE
+}
+
+/// The error with its causes, as far as it does not tell them itself.
+fn in_one_sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -95,7 +95,7 @@ async fn serve(
 
 async fn serve_gateway(settings: &Settings, incoming: TcpIncoming, signals: Signals) -> Result<(), ShopError> {
     let client = messaging::connect(&settings.broker, Role::Gateway.name()).await.map_err(serve::RunError::from)?;
-    let (queue, replies) = Queue::open(client, &settings.broker.namespace).await.map_err(|_| ShopError::NoInbox)?;
+    let (queue, replies) = Queue::open(client, &settings.broker).await.map_err(|_| ShopError::NoInbox)?;
     let chance = Chance::new();
     let deps = Deps {
         sealer: Sealer::new(Role::Gateway.name(), settings.pair_keys(Role::Gateway)?),

@@ -17,5 +17,13 @@ pub trait Event: Message + Name + Default {
     const AGGREGATE: &'static str;
 }
 
+/// A message as a detail of a `google.rpc.Status`, named as clients in all languages expect it.
+pub fn any<M: Message + Name>(message: &M) -> prost_types::Any {
+    prost_types::Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }
+}
+
+/// The `domain` of every `ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "millrace";
+
 /// The encoded `FileDescriptorSet` of all files, custom options and comments included.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

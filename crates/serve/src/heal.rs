@@ -1,4 +1,5 @@
 //! Keys that wait are read from their owner's log when they are due: what the broker did not bring, what failed, and what came too early.
+//! So are those that commands need.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ impl Healer {
                 Ok(due) => self.heal(due).await,
                 Err(error) => tracing::warn!(%error, "keys that wait cannot be read"),
             }
+            for key in self.ledger.take_needed() {
+                self.bring(&key).await;
+            }
         }
     }
 
@@ -73,11 +77,15 @@ impl Healer {
         }
     }
 
-    /// Reads the key that a handler waits for from its owner, for the subscriptions that follow it. True if its owner answers, and has
-    /// lacked it for too long.
+    /// Brings the key that an event's handler waits for. True if its owner answers, and has lacked it for too long.
     async fn bring_what_it_waits_for(&self, due: &Due) -> bool {
         let Some((key, since)) = &due.waits_for else { return false };
-        let Some(owner) = self.owner_of(key) else { return false };
+        self.bring(key).await == Some(false) && process_now().since(*since) > self.ledger.retry().absent_after
+    }
+
+    /// Reads a key from its owner, for the subscriptions that follow it. Whether there is such a key; None if its owner does not answer.
+    async fn bring(&self, key: &Key) -> Option<bool> {
+        let owner = self.owner_of(key)?;
         let mut found = false;
         for name in self.followers_of(&owner, key) {
             let after = self.ledger.revision_of(name, key).await.unwrap_or(0);
@@ -85,7 +93,7 @@ impl Healer {
                 Ok(records) => records,
                 Err(error) => {
                     tracing::warn!(%error, %key, "what is waited for cannot be read from its owner");
-                    return false;
+                    return None;
                 }
             };
             found |= after > 0 || !records.is_empty();
@@ -93,7 +101,7 @@ impl Healer {
                 self.deliver(name, record, Means::Log { absent: false }).await;
             }
         }
-        !found && process_now().since(*since) > self.ledger.retry().absent_after
+        Some(found)
     }
 
     /// Applied or not, the cursor says what comes next.

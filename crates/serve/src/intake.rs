@@ -16,9 +16,9 @@ use crate::opened::Opened;
 
 /// The only caller that may bring what a user asked for.
 pub const GATEWAY: &str = "gateway";
-/// A command under a key that is not known here waits so long for the key, and is looked at as often.
-const KEY_WAIT: Duration = Duration::from_hours(24);
-const KEY_LOOK: Duration = Duration::from_secs(10);
+/// A command whose key or method is not known here waits so long for an instance that knows it, and is looked at as often.
+const UNKNOWN_WAIT: Duration = Duration::from_hours(24);
+const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
 
 /// What judges whatever comes to a service.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Judge {
     pub(crate) async fn queued(&self, incoming: Incoming) -> Intake {
         let Some(method) = self.method_of(&incoming.method) else {
             let reason = format!("the method {} is newer than this instance", incoming.method);
-            return Intake::GiveBack { delay: KEY_LOOK, reason };
+            return not_judged(incoming.delivered, reason);
         };
         let sealed = match seal::from_text(&incoming.seal) {
             Ok(sealed) => sealed,
@@ -54,9 +54,7 @@ impl Judge {
             Ok((command, span)) => {
                 Intake::Deliver(Box::new(Delivery { input: Input::Command(command), delivered, span }))
             }
-            Err(Refusal::Seal(error)) if error.may_become_good() && delivered < max_looks() => {
-                Intake::GiveBack { delay: KEY_LOOK, reason: error.to_string() }
-            }
+            Err(Refusal::Seal(error)) if error.may_become_good() => not_judged(delivered, error.to_string()),
             Err(Refusal::Seal(error)) => Intake::Drop(error.to_string()),
             Err(Refusal::Forbidden(reason)) => Intake::Drop(reason.to_owned()),
             Err(Refusal::Prepare(error)) => {
@@ -66,8 +64,11 @@ impl Judge {
     }
 
     fn method_of(&self, kebab: &str) -> Option<String> {
-        let methods =
-            self.opened.schema.methods().filter(|method| method.domain == self.opened.name && method.kind == Kind::Command);
+        let methods = self
+            .opened
+            .schema
+            .methods()
+            .filter(|method| method.domain == self.opened.name && method.kind == Kind::Command);
         methods.filter(|method| method.kebab == kebab).map(|method| method.name.clone()).next()
     }
 
@@ -108,9 +109,21 @@ impl Judge {
             prepared: None,
         };
         if command.refused.is_none() {
-            command.prepared = self.opened.ledger.prepare(&command).await.map_err(Refusal::Prepare)?;
+            self.prepare(&mut command).await.map_err(Refusal::Prepare)?;
         }
         Ok((command, span))
+    }
+
+    /// Does the slow step of a command. What it refuses is refused like what the handler refuses; what fails in it for good fails in the
+    /// handler, which lacks what it was to find, and is counted there.
+    async fn prepare(&self, command: &mut Command) -> Result<()> {
+        match self.opened.ledger.prepare(command).await {
+            Ok(prepared) => command.prepared = prepared,
+            Err(Error::Rejected(rejection)) => command.refused = Some(rejection),
+            Err(Error::Failed(reason)) => tracing::error!(reason, "a command could not be prepared"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Who asks a query. Its session is judged now.
@@ -150,6 +163,8 @@ fn caller(principal: &Principal) -> Caller {
     Caller { name: principal.name(), user: principal.user, session: principal.session, roles: principal.roles.clone() }
 }
 
-fn max_looks() -> u32 {
-    u32::try_from(KEY_WAIT.as_secs() / KEY_LOOK.as_secs()).unwrap_or(u32::MAX)
+/// Looked at again and again for as long as a command may wait at all.
+fn not_judged(delivered: u32, reason: String) -> Intake {
+    let enough = u64::from(delivered) >= UNKNOWN_WAIT.as_secs() / UNKNOWN_LOOK.as_secs();
+    if enough { Intake::Drop(reason) } else { Intake::SetAside { delay: UNKNOWN_LOOK, reason } }
 }

@@ -118,7 +118,8 @@ impl Owner {
         let ranges = ranges.map_err(|_| malformed("a key cannot be read"))?;
         let limit =
             usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
-        let mut records: Vec<Record> = self.judge.opened.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
+        let mut records: Vec<Record> =
+            self.judge.opened.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
         let truncated = records.len() > limit;
         records.truncate(limit);
         let events = records.into_iter().map(Into::into).collect();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ledger::{Code, DOMAIN, Error, Rejection, any, internal};
+use ledger::{Code, Error, Rejection, internal};
 use prost::Message as _;
-use proto::rpc;
+use proto::{ERROR_DOMAIN, any, rpc};
 use tonic::Status;
 
 use crate::intake::Refusal;
@@ -61,7 +61,8 @@ pub(crate) fn later(reason: &'static str, message: &str, delay: Duration) -> Sta
 }
 
 pub(crate) fn unimplemented() -> Status {
-    let info = rpc::ErrorInfo { reason: "UNKNOWN_METHOD".to_owned(), domain: DOMAIN.to_owned(), ..Default::default() };
+    let info =
+        rpc::ErrorInfo { reason: "UNKNOWN_METHOD".to_owned(), domain: ERROR_DOMAIN.to_owned(), ..Default::default() };
     from_rpc(&rpc::Status { code: 12, message: "there is no such method".to_owned(), details: vec![any(&info)] })
 }
 

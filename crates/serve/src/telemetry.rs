@@ -68,7 +68,11 @@ impl Telemetry {
             .event_format(log::Lines(config.format))
             .with_writer(writer)
             // Quiet logs, too, say what a line is about.
-            .with_filter(filter.or(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO)));
+            .with_filter(
+                filter
+                    .and(FilterFn::new(is_fit_for_logs))
+                    .or(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO)),
+            );
         let telemetry = Self::start(config)?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(telemetry.provider.tracer("millrace"))
@@ -128,6 +132,11 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 fn belongs_to_traces(metadata: &Metadata<'_>) -> bool {
     let is_warning = metadata.is_event() && *metadata.level() <= Level::WARN;
     is_own_span(metadata) || (is_warning && metadata.target().starts_with("millrace"))
+}
+
+/// What libraries say at the level TRACE is what they carry: every header of every call, with its token.
+fn is_fit_for_logs(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::DEBUG || metadata.target().starts_with("millrace")
 }
 
 fn is_own_span(metadata: &Metadata<'_>) -> bool {

@@ -17,6 +17,7 @@ use tracing::{Dispatch, dispatcher};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 const METHOD: &str = "millrace.order.v1.OrderService/PlaceOrder";
+const BROKER: &str = "nats://nats:4222";
 const MESSAGE: trace::span::Message<'_> = trace::span::Message {
     template: "millrace.evt.order.order.order-created",
     subject: "test.evt.order.order.order-created.AaICh3v5hqDoYIDG12Y78g",
@@ -77,8 +78,8 @@ fn tell_a_story(dispatch: &Dispatch) -> TraceContext {
         let process = trace::span::process(&MESSAGE, "order_x", None);
         trace::follow(&process, &call);
         process.in_scope(|| {
-            trace::span::publish(&MESSAGE).in_scope(|| {});
-            trace::span::record_failure(&trace::span::publish(&MESSAGE), "timeout");
+            trace::span::publish(&MESSAGE, BROKER).in_scope(|| {});
+            trace::span::record_failure(&trace::span::publish(&MESSAGE, BROKER), "timeout");
         });
     });
     call
@@ -198,6 +199,18 @@ fn with_nobody_to_tell_a_callers_trace_still_goes_on() {
     assert_eq!(ours.traceparent[..35], caller.traceparent[..35]);
     assert_ne!(ours.traceparent, caller.traceparent);
     assert_eq!(ours.tracestate, caller.tracestate);
+}
+
+#[test]
+fn what_libraries_say_of_each_byte_is_never_written() {
+    let (dispatch, _telemetry, lines) = build(Config { filter: "trace".into(), ..Config::default() });
+    dispatcher::with_default(&dispatch, || {
+        tracing::trace!(target: "h2::hpack::decoder", "authorization: Bearer token");
+        tracing::trace!(target: "millrace_order", "our own");
+        tracing::debug!(target: "h2::client", "connected");
+    });
+    let text = lines.text();
+    assert!(!text.contains("token") && text.contains("our own") && text.contains("connected"), "{text}");
 }
 
 #[test]

@@ -67,14 +67,17 @@ pub struct Message<'m> {
 /// Where the broker had a message, and how often it has brought it.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivered<'d> {
+    /// The broker's address, such as `nats://nats:4222`.
+    pub server: &'d str,
     pub stream: &'d str,
     pub sequence: u64,
     pub times: u64,
 }
 
-/// A message that is being published.
-pub fn publish(message: &Message<'_>) -> Span {
+/// A message that is being published, to a broker such as `nats://nats:4222`.
+pub fn publish(message: &Message<'_>, server: &str) -> Span {
     let Message { template, subject, id, command_id, key } = *message;
+    let (address, port) = address_and_port(server);
     info_span!(
         target: "millrace",
         "publish",
@@ -87,6 +90,8 @@ pub fn publish(message: &Message<'_>) -> Span {
         "messaging.destination.name" = subject,
         "messaging.message.id" = id,
         "messaging.message.conversation_id" = command_id,
+        "server.address" = address,
+        "server.port" = port,
         "millrace.key" = key,
         "millrace.command_id" = command_id,
         "error.type" = Empty,
@@ -97,6 +102,7 @@ pub fn publish(message: &Message<'_>) -> Span {
 /// A message that is being judged and applied. `group` is the durable consumer. What was not delivered was read from its owner's log.
 pub fn process(message: &Message<'_>, group: &str, delivered: Option<Delivered<'_>>) -> Span {
     let Message { template, subject, id, command_id, key } = *message;
+    let (address, port) = delivered.map_or((None, None), |delivered| address_and_port(delivered.server));
     info_span!(
         target: "millrace",
         "process",
@@ -110,6 +116,8 @@ pub fn process(message: &Message<'_>, group: &str, delivered: Option<Delivered<'
         "messaging.consumer.group.name" = group,
         "messaging.message.id" = id,
         "messaging.message.conversation_id" = command_id,
+        "server.address" = address,
+        "server.port" = port,
         "messaging.nats.stream" = delivered.map(|delivered| delivered.stream),
         "messaging.nats.sequence" = delivered.map(|delivered| delivered.sequence),
         "millrace.delivered" = delivered.map(|delivered| delivered.times),
@@ -170,9 +178,10 @@ pub fn record_failure(span: &Span, error: &str) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// Of `scheme://host:port`. Nothing of what is written otherwise.
+/// Of `scheme://host:port`. Nothing, if there are several, and never who logs in there.
 fn address_and_port(server: &str) -> (Option<&str>, Option<u16>) {
-    let place = server.split_once("://").and_then(|(_, rest)| rest.trim_end_matches('/').rsplit_once(':'));
+    let place = server.split_once("://").filter(|_| !server.contains(',')).map(|(_, place)| place);
+    let place = place.and_then(|place| place.trim_end_matches('/').rsplit('@').next()?.rsplit_once(':'));
     place.map_or((None, None), |(address, port)| (Some(address), port.parse().ok()))
 }
 

@@ -1,6 +1,8 @@
 //! The rules of one field.
 
-use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
+};
 use regex_lite::Regex;
 
 use crate::error::Error;

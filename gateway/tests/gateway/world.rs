@@ -60,7 +60,7 @@ impl World {
         let (incoming, address) = serve::transport::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let now = clock();
         let (stop, stopped) = oneshot::channel::<()>();
-        let deps = deps(&master, &client, Arc::clone(&now)).await;
+        let deps = deps(&master, &broker, &client, Arc::clone(&now)).await;
         let gateway = tokio::spawn(millrace_gateway::run(config, deps, incoming, async {
             stopped.await.ok();
         }));
@@ -174,9 +174,9 @@ fn config(endpoint: &str) -> Config {
     }
 }
 
-async fn deps(master: &MasterKey, client: &Client, now: millrace_gateway::Now) -> Deps {
+async fn deps(master: &MasterKey, broker: &Broker, client: &Client, now: millrace_gateway::Now) -> Deps {
     let pair = |domain: &str| (domain.to_owned(), master.owner(domain).pair("gateway"));
-    let (queue, replies) = Queue::open(client.clone(), NAMESPACE).await.unwrap();
+    let (queue, replies) = Queue::open(client.clone(), broker).await.unwrap();
     let sealer = Sealer::new("gateway", ["order", "registration"].map(pair));
     let random = ring::rand::SystemRandom::new();
     let chance = move || ring::rand::generate(&random).unwrap().expose();

@@ -5,17 +5,16 @@ use identity::seal;
 use millrace::Role;
 use prost::Message as _;
 use proto::command::v1::deliver_response::Outcome;
-use proto::command::v1::{DeliverRequest, DeliverResponse, GetReceiptRequest, Seal};
+use proto::command::v1::{DeliverRequest, GetReceiptRequest, Seal};
 use proto::eventlog::v1::read_request::Range;
 use proto::eventlog::v1::{ReadRequest, ReadResponse};
 use proto::order::v1::{GetOrderRequest, PlaceOrderRequest, place_order_request::Line};
 use tonic::Code;
 
-use crate::sealing::Sealing;
+use crate::sealing::{DELIVER, Sealing, deliver};
 use crate::shop::TestShop;
 use crate::stranger::{GET_ORDER, PLACE_ORDER, Stranger, tally};
 
-const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 
@@ -41,7 +40,7 @@ fn bad_seals(method: &str, body: &[u8]) -> Vec<(&'static str, Seal, Code)> {
         ("none at all", Seal::default(), Code::PermissionDenied),
         ("an altered statement", altered, Code::PermissionDenied),
         ("another's name on it", Seal { caller: "registration".to_owned(), ..good.clone() }, Code::PermissionDenied),
-        ("no proof", Seal { mac: Vec::new().into(), ..good.clone() }, Code::PermissionDenied),
+        ("no proof", Seal { mac: Vec::new().into(), ..good }, Code::PermissionDenied),
         ("another method's", gateway.query("millrace.order.v1.OrderService/ListOrders", body), Code::PermissionDenied),
         ("another body's", gateway.query(method, b"another"), Code::PermissionDenied),
         // It may be that of a key which is not known yet: nothing is said of it.
@@ -74,17 +73,17 @@ async fn a_command_without_a_good_seal_is_refused_and_changes_nothing() {
     let shop = TestShop::start().await;
     let inside = Stranger::inside(&shop, Role::Order);
     let before = tally(&shop).await;
-    let deliver = |seal: &Seal| DeliverRequest {
+    let with_seal = |seal: &Seal| DeliverRequest {
         method: PLACE_ORDER.to_owned(),
         seal: seal.encode_to_vec().into(),
         key: String::new(),
         body: order().into(),
     };
     for (what, seal, code) in bad_seals(PLACE_ORDER, &order()) {
-        assert_eq!(inside.refused(DELIVER, &deliver(&seal)).await.code, code, "{what}");
+        assert_eq!(inside.refused(DELIVER, &with_seal(&seal)).await.code, code, "{what}");
     }
     let gateway = Sealing::of(Role::Order, &id(1).to_string(), &id(2).to_string());
-    let no_command = inside.refused(DELIVER, &deliver(&gateway.query(PLACE_ORDER, &order()))).await;
+    let no_command = inside.refused(DELIVER, &with_seal(&gateway.query(PLACE_ORDER, &order()))).await;
     no_command.is(Code::PermissionDenied, "FORBIDDEN");
     let no_key = DeliverRequest { key: "*".to_owned(), ..gateway.command(PLACE_ORDER, id(3), &order()) };
     inside.refused(DELIVER, &no_key).await.is(Code::PermissionDenied, "FORBIDDEN");
@@ -117,8 +116,8 @@ async fn a_receipt_is_for_whoever_sent_the_command() {
     let (_, sender) = Stranger::logged_in(&shop, "sender@example.com").await;
     let (_, other) = Stranger::logged_in(&shop, "other@example.com").await;
     let inside = Stranger::inside(&shop, Role::Order);
-    let deliver = Sealing::of(Role::Order, &sender.user_id, &sender.session_id).command(PLACE_ORDER, id(3), &order());
-    let done: DeliverResponse = inside.ask(DELIVER, &deliver).await.unwrap();
+    let command = Sealing::of(Role::Order, &sender.user_id, &sender.session_id).command(PLACE_ORDER, id(3), &order());
+    let done = deliver(&inside, &command).await;
     assert!(matches!(done.outcome, Some(Outcome::Response(_))), "{done:?}");
     let request = GetReceiptRequest { method: PLACE_ORDER.to_owned(), command_id: id(3).to_string() }.encode_to_vec();
     let asking = |user: &str, session: &str| {

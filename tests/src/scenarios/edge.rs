@@ -3,12 +3,12 @@
 use event::{Access, Id, Method, Schema};
 use proto::Message;
 use proto::billing::v1::GetPaymentRequest;
-use proto::command::v1::{GetCommandRequest, WaitCommandRequest};
+use proto::command::v1::{GetCommandRequest, GetCommandResponse, WaitCommandRequest};
 use proto::money::v1::Money;
 use proto::order::v1::place_order_request::Line;
 use proto::order::v1::{
-    CancelOrderRequest, GetOrderHistoryRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse,
-    PlaceOrderRequest, WatchOrderRequest,
+    CancelOrderRequest, GetOrderHistoryRequest, GetOrderRequest, GetOrderResponse, ListOrdersRequest,
+    ListOrdersResponse, OrderStatus, PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest,
 };
 use proto::registration::v1::RegisterRequest;
 use proto::user::v1::{GetProfileRequest, Profile, UpdateProfileRequest};
@@ -121,20 +121,40 @@ async fn fields_at_fault_are_named_and_nothing_is_kept() {
         (PLACE_ORDER, &order(&[]), &["lines"]),
         (PLACE_ORDER, &order(&many), &["lines"]),
         (PLACE_ORDER, &order(&[("teapot", -1)]), &["lines[0].quantity"]),
-        (PLACE_ORDER, &order(&[("teapot", i32::MIN), ("", 1001)]), &["lines[0].quantity", "lines[1].sku", "lines[1].quantity"]),
-        (PLACE_ORDER, &PlaceOrderRequest { payment_method_id: "mine".to_owned(), ..order(&[("teapot", 1)]) }, &["payment_method_id"]),
+        (
+            PLACE_ORDER,
+            &order(&[("teapot", i32::MIN), ("", 1001)]),
+            &["lines[0].quantity", "lines[1].sku", "lines[1].quantity"],
+        ),
+        (
+            PLACE_ORDER,
+            &PlaceOrderRequest { payment_method_id: "mine".to_owned(), ..order(&[("teapot", 1)]) },
+            &["payment_method_id"],
+        ),
         (CANCEL_ORDER, &CancelOrderRequest { order_id: String::new() }, &["order_id"]),
         (CANCEL_ORDER, &CancelOrderRequest { order_id: not_an_id() }, &["order_id"]),
         (GET_ORDER, &GetOrderRequest { order_id: not_an_id(), as_of: None }, &["order_id"]),
         (WATCH_ORDER, &WatchOrderRequest { order_id: not_an_id(), after_revision: 0 }, &["order_id"]),
         (WATCH_ORDER, &WatchOrderRequest { order_id: not_an_id(), after_revision: i64::MIN }, &["after_revision"]),
         (LIST_ORDERS, &ListOrdersRequest { page_size: -1, page_token: String::new() }, &["page_size"]),
-        (LIST_ORDERS, &ListOrdersRequest { page_size: i32::MIN, page_token: "?".repeat(1000) }, &["page_size", "page_token"]),
+        (
+            LIST_ORDERS,
+            &ListOrdersRequest { page_size: i32::MIN, page_token: "?".repeat(1000) },
+            &["page_size", "page_token"],
+        ),
         (GET_PAYMENT, &GetPaymentRequest { order_id: not_an_id() }, &["order_id"]),
-        (GET_COMMAND, &GetCommandRequest { command: "order.get-order/AAAAAAAAAAAAAAAAAAAAAA".to_owned() }, &["command"]),
+        (
+            GET_COMMAND,
+            &GetCommandRequest { command: "order.get-order/AAAAAAAAAAAAAAAAAAAAAA".to_owned() },
+            &["command"],
+        ),
         (GET_COMMAND, &GetCommandRequest { command: "order.place-order/> *".to_owned() }, &["command"]),
         (WAIT_COMMAND, &wait_for(-1), &["timeout"]),
-        (REGISTER, &RegisterRequest { password: "short".to_owned(), address: "@".to_owned(), ..RegisterRequest::default() }, &["address", "password", "display_name", "country"]),
+        (
+            REGISTER,
+            &RegisterRequest { password: "short".to_owned(), address: "@".to_owned(), ..RegisterRequest::default() },
+            &["address", "password", "display_name", "country"],
+        ),
     ];
     for (method, request, fields) in cases {
         somebody.refused_bytes(method, request.bytes()).await.is_for_fields(fields);
@@ -150,7 +170,8 @@ async fn an_order_that_makes_no_sense_is_refused_and_the_refusal_is_all_that_is_
     let unknown = somebody.refused(PLACE_ORDER, &order(&[("teapot", 1), ("unicorn", 1)])).await;
     unknown.is(Code::FailedPrecondition, "UNKNOWN_PRODUCT");
     assert_eq!(unknown.fields, ["lines[1].sku"]);
-    for expected in [Money { currency: "EUR".to_owned(), minor: 1 }, Money { currency: "USD".to_owned(), minor: 2499 }] {
+    for expected in [Money { currency: "EUR".to_owned(), minor: 1 }, Money { currency: "USD".to_owned(), minor: 2499 }]
+    {
         let request = PlaceOrderRequest { expected_total: Some(expected), ..order(&[("teapot", 1)]) };
         somebody.refused(PLACE_ORDER, &request).await.is(Code::FailedPrecondition, "TOTAL_MISMATCH");
     }
@@ -164,11 +185,22 @@ async fn a_key_that_was_used_for_something_else_is_refused_and_says_nothing_of_t
     let shop = TestShop::start().await;
     let (somebody, _) = Stranger::logged_in(&shop, "somebody@example.com").await;
     let once = somebody.with("idempotency-key", "once");
-    once.call(PLACE_ORDER, &order(&[("teapot", 1)])).await.unwrap();
+    let placed: PlaceOrderResponse = once.ask(PLACE_ORDER, &order(&[("teapot", 1)])).await.unwrap();
+    let order_id = placed.order.unwrap().order_id;
+    testkit::eventually("its payment method turns out to be nobody's", async || {
+        let request = GetOrderRequest { order_id: order_id.clone(), as_of: None };
+        let found: GetOrderResponse = somebody.ask(GET_ORDER, &request).await.unwrap();
+        found.order.unwrap().status() == OrderStatus::PaymentFailed
+    })
+    .await;
     let before = tally(&shop).await;
     let refusal = once.refused(PLACE_ORDER, &order(&[("teapot", 2)])).await;
     refusal.is(Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED");
     assert_eq!(refusal.receipt, None, "the receipt under this key is the other order's, and that one went well");
+    let placed = placed.receipt.unwrap();
+    let found: GetCommandResponse =
+        somebody.ask(GET_COMMAND, &GetCommandRequest { command: placed.command.clone() }).await.unwrap();
+    assert_eq!(found.receipt.unwrap(), placed, "as the call had it, and not as a retry would");
     assert_eq!(tally(&shop).await, before);
 }
 

@@ -106,7 +106,7 @@ async fn a_session_is_ended(customer: &Customer) {
     registration.logout(customer.request(LogoutRequest {}, Some("logout")).unwrap()).await.unwrap();
 }
 
-async fn until(customer: &Customer, order: &str, enough: impl Fn(&Order) -> bool) -> Order {
+async fn until(customer: &Customer, order: &str, enough: impl Fn(&Order) -> bool + Send + Sync) -> Order {
     customer.watch(order, enough).await.unwrap()
 }
 
@@ -122,7 +122,9 @@ async fn events_on_streams(shop: &TestShop) -> Sent {
         let subjects: Vec<(String, usize)> = stream.info_with_subjects(">").await.unwrap().try_collect().await.unwrap();
         for (subject, _) in subjects {
             let parts: Vec<_> = subject.split('.').collect();
-            let ["test", "evt", domain, aggregate, event, _] = parts[..] else { panic!("a strange subject: {subject}") };
+            let ["test", "evt", domain, aggregate, event, _] = parts[..] else {
+                panic!("a strange subject: {subject}")
+            };
             sent.insert(owned((event, aggregate, domain)));
         }
     }

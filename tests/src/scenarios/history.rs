@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use millrace::demo::Customer;
+use prost_types::{FieldMask, Timestamp};
 use proto::order::v1::get_order_history_response::Entry;
 use proto::order::v1::order_service_client::OrderServiceClient;
-use proto::order::v1::{
-    GetOrderHistoryRequest, GetOrderRequest, ListOrdersRequest, Order, OrderStatus, PaymentStatus,
-};
+use proto::order::v1::{GetOrderHistoryRequest, GetOrderRequest, ListOrdersRequest, Order, OrderStatus, PaymentStatus};
 use proto::user::v1::user_service_client::UserServiceClient;
 use proto::user::v1::{GetProfileRequest, Profile, UpdateProfileRequest};
-use prost_types::{FieldMask, Timestamp};
 use sea_orm::FromQueryResult;
 use testkit::{eventually, eventually_some};
 use tonic::{Code, Status};

@@ -1,109 +1,29 @@
-//! Tokens and sessions: who is let in, for how long, and what an end ends.
+//! Sessions: what their end ends, and what it does not.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use event::{Access, Id, Micros, Schema};
-use identity::{Claims, Issuer, SigningKey};
+use event::Id;
 use millrace::Role;
 use prost::Message as _;
 use proto::billing::v1::GetPaymentRequest;
 use proto::command::v1::deliver_response::Outcome;
 use proto::command::v1::{DeliverResponse, State, WaitCommandRequest, WaitCommandResponse};
 use proto::order::v1::{GetOrderRequest, Order, PlaceOrderRequest, PlaceOrderResponse, place_order_request::Line};
-use proto::registration::v1::{LoginResponse, LogoutRequest, RefreshRequest, RefreshResponse, Tokens};
+use proto::registration::v1::{LoginResponse, LogoutRequest};
 use proto::user::v1::GetProfileRequest;
-use ring::rand::SystemRandom;
-use ring::{hmac, rand};
-use sea_orm::FromQueryResult;
-use secrecy::ExposeSecret as _;
-use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::sealing::Sealing;
+use crate::sealing::{Sealing, deliver};
 use crate::shop::TestShop;
-use crate::stranger::{
-    GET_ORDER, GET_PAYMENT, GET_PROFILE, LOGOUT, PASSWORD, PLACE_ORDER, Refusal, Stranger, tally,
-};
+use crate::stranger::{GET_ORDER, GET_PAYMENT, GET_PROFILE, LOGOUT, PASSWORD, PLACE_ORDER, Refusal, Stranger};
 
-const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
-const REFRESH: &str = "millrace.registration.v1.RegistrationService/Refresh";
 const WAIT_COMMAND: &str = "millrace.command.v1.CommandService/WaitCommand";
-
-#[derive(FromQueryResult)]
-struct KeyPair {
-    key_pair: String,
-}
-
-/// The key with which the shop signs its tokens, as its registration's database has it.
-async fn signing_key(shop: &TestShop) -> SigningKey {
-    let rows: Vec<KeyPair> = shop.query("registration", "select key_pair from signing_key order by drawn_at").await;
-    SigningKey::from_pkcs8(&URL_SAFE_NO_PAD.decode(&rows[0].key_pair).unwrap()).unwrap()
-}
-
-fn token(key: &SigningKey, login: &LoginResponse, expires_at: Micros) -> String {
-    let claims = Claims {
-        user: login.user_id.parse().unwrap(),
-        session: login.session_id.parse().unwrap(),
-        roles: Vec::new(),
-        issued_at: Micros(expires_at.0 - 600_000_000),
-        expires_at,
-    };
-    Issuer::new(key.clone()).issue(&claims).unwrap().expose_secret().to_owned()
-}
-
-/// A good token's claims under another header, with another signature.
-fn resigned(token: &str, algorithm: &str, key_id: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-    let header = json!({"typ": "at+jwt", "alg": algorithm, "kid": key_id}).to_string();
-    let claims = token.split('.').nth(1).unwrap();
-    let signed = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header));
-    let signature = URL_SAFE_NO_PAD.encode(sign(signed.as_bytes()));
-    format!("{signed}.{signature}")
-}
-
-#[tokio::test]
-async fn nobody_gets_in_with_a_token_that_is_missing_expired_or_forged() {
-    let shop = TestShop::start().await;
-    let (somebody, login) = Stranger::logged_in(&shop, "somebody@example.com").await;
-    let key = signing_key(&shop).await;
-    let later = ledger::process_now().plus(Duration::from_mins(10));
-    let good = token(&key, &login, later);
-    somebody.bearing(&good).send(GET_PROFILE, "").await.unwrap();
-    let before = tally(&shop).await;
-
-    let another = SigningKey::draw(&SystemRandom::new()).unwrap();
-    let with_public_key = |bytes: &[u8]| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.public_key()), bytes).as_ref().to_vec()
-    };
-    let random = |_: &[u8]| rand::generate::<[u8; 64]>(&SystemRandom::new()).unwrap().expose().to_vec();
-    let bad = [
-        (token(&key, &login, Micros(later.0 - 1_200_000_000)), "EXPIRED_TOKEN"),
-        (token(&another, &login, later), "INVALID_TOKEN"),
-        (resigned(&good, "none", &key.key_id(), |_| Vec::new()), "INVALID_TOKEN"),
-        (resigned(&good, "HS256", &key.key_id(), with_public_key), "INVALID_TOKEN"),
-        (resigned(&good, "EdDSA", &key.key_id(), random), "INVALID_TOKEN"),
-        (good[..good.len() - 4].to_owned(), "INVALID_TOKEN"),
-        ("x".repeat(10_000), "INVALID_TOKEN"),
-        (login.tokens.unwrap().refresh_token, "INVALID_TOKEN"),
-    ];
-    let schema = Schema::embedded().unwrap();
-    let personal = schema.methods().filter(|method| matches!(method.access, Access::User | Access::Staff));
-    for method in personal {
-        let nobody = Stranger::outside(&shop).refused_bytes(&method.name, "").await;
-        nobody.is(Code::Unauthenticated, "MISSING_TOKEN");
-        for (token, reason) in &bad {
-            somebody.bearing(token).refused_bytes(&method.name, "").await.is(Code::Unauthenticated, reason);
-        }
-    }
-    assert_eq!(tally(&shop).await, before);
-}
 
 #[tokio::test]
 async fn a_session_that_ended_is_refused_by_the_gateway_and_by_each_service_itself() {
     let shop = TestShop::start().await;
     let (somebody, login) = Stranger::logged_in(&shop, "somebody@example.com").await;
-    let (again, _) = (Stranger::outside(&shop).login("somebody@example.com", PASSWORD).await.unwrap(), ());
+    let again = Stranger::outside(&shop).login("somebody@example.com", PASSWORD).await.unwrap();
     somebody.call(LOGOUT, &LogoutRequest {}).await.unwrap();
     testkit::eventually("the gateway has heard of the logout", async || {
         let refused = somebody.send(GET_PROFILE, "").await;
@@ -143,11 +63,11 @@ async fn a_service_judges_a_command_as_of_when_it_was_accepted() {
     testkit::eventually("order has heard of the logout", async || {
         number += 1;
         let late = accepted_after.command(PLACE_ORDER, Id::timed(number, [1; 10]), &order().encode_to_vec());
-        reason(&inside.ask(DELIVER, &late).await.unwrap()).as_deref() == Some("SESSION_ENDED")
+        reason(&deliver(&inside, &late).await).as_deref() == Some("SESSION_ENDED")
     })
     .await;
     let early = accepted_before.command(PLACE_ORDER, Id::timed(1, [2; 10]), &order().encode_to_vec());
-    assert_eq!(reason(&inside.ask(DELIVER, &early).await.unwrap()), None);
+    assert_eq!(reason(&deliver(&inside, &early).await), None);
 }
 
 #[tokio::test]
@@ -155,7 +75,8 @@ async fn a_command_accepted_before_the_logout_is_still_carried_out() {
     let mut shop = TestShop::with(|settings| settings.limits.answer_wait = Duration::from_millis(100)).await;
     let (somebody, _) = Stranger::logged_in(&shop, "somebody@example.com").await;
     shop.stop_role(Role::Order).await.unwrap();
-    let placed: PlaceOrderResponse = somebody.with("idempotency-key", "key-1").ask(PLACE_ORDER, &order()).await.unwrap();
+    let placed: PlaceOrderResponse =
+        somebody.with("idempotency-key", "key-1").ask(PLACE_ORDER, &order()).await.unwrap();
     let receipt = placed.receipt.unwrap();
     assert_eq!(receipt.state(), State::Accepted);
     somebody.call(LOGOUT, &LogoutRequest {}).await.unwrap();
@@ -174,7 +95,8 @@ async fn a_command_that_the_broker_lost_is_sent_again_although_its_session_has_e
     .await;
     let (somebody, _) = Stranger::logged_in(&shop, "somebody@example.com").await;
     shop.stop_role(Role::Order).await.unwrap();
-    let placed: PlaceOrderResponse = somebody.with("idempotency-key", "key-1").ask(PLACE_ORDER, &order()).await.unwrap();
+    let placed: PlaceOrderResponse =
+        somebody.with("idempotency-key", "key-1").ask(PLACE_ORDER, &order()).await.unwrap();
     let command = placed.receipt.unwrap().command;
     somebody.call(LOGOUT, &LogoutRequest {}).await.unwrap();
     let broker = async_nats::jetstream::new(async_nats::connect(shop.nats.url()).await.unwrap());
@@ -185,35 +107,6 @@ async fn a_command_that_the_broker_lost_is_sent_again_although_its_session_has_e
     testkit::eventually("the gateway sends it again", async || {
         let state = wait_command(&shop, &again, &command).await;
         state.is_ok_and(|answer| answer.receipt.unwrap().state() == State::Completed)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn tokens_are_refreshed_one_after_the_other_and_a_lost_answer_loses_nothing() {
-    let shop = TestShop::start().await;
-    let (somebody, login) = Stranger::logged_in(&shop, "somebody@example.com").await;
-    let nobody = Stranger::outside(&shop);
-    let refresh = async |token: &str| {
-        let request = RefreshRequest { refresh_token: token.to_owned() };
-        let answer: Result<RefreshResponse, Status> = nobody.ask(REFRESH, &request).await;
-        answer.map(|answer| answer.tokens.unwrap()).map_err(|status| Refusal::of(&status))
-    };
-    let first = login.tokens.unwrap().refresh_token;
-    let lost: Tokens = refresh(&first).await.unwrap();
-    let second = refresh(&first).await.unwrap();
-    assert_ne!(lost.refresh_token, second.refresh_token);
-    somebody.bearing(&second.access_token).send(GET_PROFILE, "").await.unwrap();
-    refresh(&lost.refresh_token).await.unwrap_err().is(Code::Unauthenticated, "INVALID_REFRESH_TOKEN");
-    let third = refresh(&second.refresh_token).await.unwrap();
-    somebody.bearing(&third.access_token).send(GET_PROFILE, "").await.unwrap();
-
-    // The first one comes back after its successor was used: it may be stolen, and the session ends.
-    refresh(&first).await.unwrap_err().is(Code::Unauthenticated, "INVALID_REFRESH_TOKEN");
-    refresh(&third.refresh_token).await.unwrap_err().is(Code::Unauthenticated, "INVALID_REFRESH_TOKEN");
-    testkit::eventually("its access tokens end, too", async || {
-        let refused = somebody.bearing(&third.access_token).send(GET_PROFILE, "").await;
-        refused.is_err_and(|status| Refusal::of(&status).reason == "SESSION_ENDED")
     })
     .await;
 }

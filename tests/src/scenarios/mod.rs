@@ -3,8 +3,13 @@
 mod backdoor;
 mod edge;
 mod events_sent;
+mod forgeries;
 mod history;
 mod identity;
+mod money;
 mod orders;
 mod outages;
+mod retries;
+mod stream;
+mod tokens;
 mod web;

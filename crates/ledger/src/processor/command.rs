@@ -28,7 +28,7 @@ impl Ledger {
             let reason = format!("{} is newer than this instance", command.method);
             return Ok(Outcome::GivenBack { delay: NEWER, reason });
         };
-        if let Some(refused) = self.refused(tx, command) {
+        if let Some(refused) = Self::refused(tx, command) {
             return Ok(reject(tx, command, &refused));
         }
         attempt.may_run(tx.book.receipt(command.id).map_or(0, |receipt| receipt.attempts))?;
@@ -44,12 +44,13 @@ impl Ledger {
         }
     }
 
-    /// The command needs what this key has not told yet.
+    /// The command needs what this key has not told yet. Nobody can say that the broker will bring it.
     pub(super) fn not_here(&self, key: &Key) -> Outcome {
+        self.need(key);
         Outcome::GivenBack { delay: self.0.retry.delay(1, &self.0.chance), reason: format!("{key} is not here yet") }
     }
 
-    fn refused(&self, tx: &Tx, command: &Command) -> Option<Rejection> {
+    fn refused(tx: &Tx, command: &Command) -> Option<Rejection> {
         let expired = || {
             Rejection::new(
                 Code::FailedPrecondition,

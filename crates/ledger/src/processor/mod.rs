@@ -72,7 +72,9 @@ impl Ledger {
         let mut all = Processed::default();
         let mut rest = batch.into_iter();
         for delivery in rest.by_ref() {
-            match self.one(delivery).await {
+            // What is logged about a failure is found by the delivery's trace.
+            let span = delivery.span.clone();
+            match self.one(delivery).instrument(span).await {
                 Ok(mut one) => {
                     all.outcomes.append(&mut one.outcomes);
                     all.appended.append(&mut one.appended);

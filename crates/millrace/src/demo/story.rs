@@ -61,14 +61,14 @@ async fn orders_that_go_as_they_go(teller: &mut Teller, ada: &Customer, card: &s
     teller.chapter("Ada orders two teapots");
     let placed = ada.place(&new_key(), "teapot", 2, card).await;
     let (answer, context) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
+    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::Processed)?;
 
     teller.chapter("Ada orders a piano, which is more than the rules against fraud let pass");
     let placed = ada.place(&new_key(), "piano", 1, card).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
+    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::CanceledFraud)?;
 
@@ -77,7 +77,7 @@ async fn orders_that_go_as_they_go(teller: &mut Teller, ada: &Customer, card: &s
     let declined = teller.call(declined)?;
     let placed = ada.place(&new_key(), "teapot", 1, &declined).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
+    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::PaymentFailed)?;
     Ok(context)
@@ -94,7 +94,7 @@ async fn orders_while_something_is_down(
     let placed = ada.place(&new_key(), "teapot", 1, card).await;
     let (answer, _) = teller.call(placed)?;
     let name = answer.receipt.as_ref().map(|receipt| receipt.command.clone()).unwrap_or_default();
-    let order = teller.placed(answer.receipt.as_ref(), answer.order, State::Accepted)?;
+    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Accepted)?;
     let asked = ada.command(&name).await;
     let waiting = teller.call(asked)?.waiting_for;
     teller.say(format_args!("asked how it goes: it waits for {waiting}"));
@@ -110,7 +110,7 @@ async fn orders_while_something_is_down(
     shop.stop_role(Role::Billing).await?;
     let placed = ada.place(&new_key(), "teapot", 3, card).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
+    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
     let seen = ada.watch(&order, |_| true).await;
     teller.came_to(seen, OrderStatus::Pending)?;
     shop.start_role(Role::Billing).await?;
@@ -127,7 +127,7 @@ async fn a_retry(teller: &mut Teller, ada: &Customer, card: &str) -> Result<()> 
         let placed = ada.place(&key, "teapot", 4, card).await;
         let (answer, _) = teller.call(placed)?;
         let replayed = answer.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
-        let id = teller.placed(answer.receipt.as_ref(), answer.order, State::Completed)?;
+        let id = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
         ids.push((id, replayed));
     }
     teller.expect(
@@ -193,12 +193,12 @@ impl Teller {
     }
 
     /// Says how an order was answered, and gives its id, which the receipt tells even when it only says ACCEPTED.
-    fn placed(&self, receipt: Option<&Receipt>, order: Option<Order>, expected: State) -> Result<String> {
+    fn placed(&self, receipt: Option<&Receipt>, order: Option<&Order>, expected: State) -> Result<String> {
         let receipt = receipt.cloned().unwrap_or_default();
         let id = receipt.command.rsplit('/').next().unwrap_or_default().to_owned();
         let state = short(receipt.state().as_str_name());
         let replayed = if receipt.replayed { ", as it was answered before" } else { "" };
-        let cost = order.as_ref().map(|order| format!(", {}", price(order))).unwrap_or_default();
+        let cost = order.map(|order| format!(", {}", price(order))).unwrap_or_default();
         self.say(format_args!("order {id}: {state}{cost}{replayed}"));
         self.expect(short(expected.as_str_name()), state)?;
         Ok(id)

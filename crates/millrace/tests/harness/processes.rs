@@ -109,7 +109,7 @@ impl Processes {
     pub(crate) fn logs(&self) -> String {
         let log =
             |role: Role| std::fs::read_to_string(self.folder.path().join(format!("{role}.log"))).unwrap_or_default();
-        Role::ALL.into_iter().map(|role| format!("--- {role}\n{}\n", tail(&log(role)))).collect()
+        Role::ALL.map(|role| format!("--- {role}\n{}", tail(&log(role)))).join("\n")
     }
 }
 

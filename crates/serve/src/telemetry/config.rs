@@ -40,7 +40,7 @@ pub struct Otlp {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: "info,async_nats=warn".to_owned(),
             format: Format::Text,
             color: false,
             service: "millrace".to_owned(),

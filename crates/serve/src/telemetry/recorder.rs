@@ -106,8 +106,12 @@ impl Tree {
         let failed = if matches!(span.status, Status::Error { .. }) { "  FAILED" } else { "" };
         let outcome = outcome(span).map(|outcome| format!(" → {outcome}")).unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{indent}{role}{}{}{outcome}  +{after:.1} ms, {lasted:.1} ms{failed}", span.name, kind(span));
+        let _ = writeln!(
+            text,
+            "{indent}{role}{}{}{outcome}  +{after:.1} ms, {lasted:.1} ms{failed}",
+            span.name,
+            kind(span)
+        );
     }
 }
 

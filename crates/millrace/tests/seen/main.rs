@@ -1,0 +1,6 @@
+//! What can be seen of a shop at work, and what must not be: the real binary, its log lines, its traces, and all that it leaves behind.
+#![cfg(test)]
+
+mod canary;
+mod trace;
+mod up;

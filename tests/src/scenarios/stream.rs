@@ -1,0 +1,230 @@
+//! What may be wrong with the streams, and what it costs: a moment, and never a fact.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::StreamMessage;
+use event::headers;
+use futures::future::join_all;
+use millrace::Role;
+use millrace::demo::Customer;
+use proto::command::v1::State;
+use proto::order::v1::{OrderStatus, PaymentStatus};
+use sea_orm::{ConnectionTrait as _, Database};
+
+use crate::buying::{Load, buy, cancel, ended, state_of};
+use crate::invariants::{charges, count, everything_adds_up, everything_adds_up_but, orders};
+use crate::shop::TestShop;
+use crate::wire::{ORDER_COMMANDS, ORDER_EVENTS, Wire, headers_of_a_copy, order_event};
+
+async fn all_processed(customer: &Customer, ids: &[String]) {
+    for status in join_all(ids.iter().map(|id| ended(customer, id))).await {
+        assert_eq!(status, OrderStatus::Processed);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_a_queued_command_has_no_effect() {
+    let mut shop = TestShop::with(|settings| settings.limits.answer_wait = Duration::from_millis(200)).await;
+    let (customer, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    shop.stop_role(Role::Order).await.unwrap();
+    let (placed, id) = buy(&customer, "key", &card).await.unwrap();
+    assert_eq!(state_of(&placed), State::Accepted);
+    let subject = format!("test.cmd.order.place-order.{id}");
+    let command = wire.message(ORDER_COMMANDS, &subject).await;
+    let headers = headers_of_a_copy(&command);
+
+    wire.put(&subject, headers.clone(), command.payload.clone()).await;
+    shop.start_role(Role::Order).await.unwrap();
+    assert_eq!(ended_when_taken(&wire, &customer, &subject, &id).await, OrderStatus::Processed);
+    wire.put(&subject, headers, command.payload).await;
+    assert_eq!(ended_when_taken(&wire, &customer, &subject, &id).await, OrderStatus::Processed);
+    assert_eq!(orders(&shop).await.len(), 1);
+    everything_adds_up(&shop, 1).await;
+}
+
+async fn ended_when_taken(wire: &Wire, customer: &Customer, subject: &str, id: &str) -> OrderStatus {
+    wire.is_gone(ORDER_COMMANDS, subject).await;
+    ended(customer, id).await
+}
+
+#[tokio::test]
+async fn what_the_stream_lost_is_read_from_the_owner_s_log_while_others_flow() {
+    let mut shop = TestShop::start().await;
+    let (customer, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let ids = Load::begin(&customer, &card, 50).end().await;
+    let (holed, whole) = ids.split_at(10);
+    for id in holed {
+        cancel(&customer, id).await.unwrap();
+        wire.message(ORDER_EVENTS, &order_event("order-canceled", id)).await;
+        wire.lose(ORDER_EVENTS, &order_event("order-created", id)).await;
+    }
+
+    shop.start_role(Role::Billing).await.unwrap();
+    all_processed(&customer, whole).await;
+    for id in holed {
+        assert_eq!(ended(&customer, id).await, OrderStatus::Canceled);
+    }
+    everything_adds_up(&shop, 60).await;
+}
+
+/// The log is what happened. What the stream says besides is tried, fails, and is forgotten as soon as the log goes on.
+#[tokio::test]
+async fn an_event_that_cannot_be_decoded_and_is_in_no_log_stops_its_key_until_the_log_goes_on() {
+    let shop = TestShop::with(|settings| settings.retry.attempts = 1000).await;
+    let (customer, card) = shop.customer_with_card().await;
+    let slow = customer.add_card("tok_late", "DE").await.unwrap();
+    let wire = Wire::of(&shop).await;
+    let mut load = Load::begin(&customer, &card, 50);
+    load.reached(10).await;
+    let (_, id) = buy(&customer, "slow", &slow).await.unwrap();
+    let created = wire.message(ORDER_EVENTS, &order_event("order-created", &id)).await;
+    wire.put(&order_event("order-canceled", &id), forged(&created), "\u{7f}no protobuf").await;
+
+    all_processed(&customer, &load.end().await).await;
+    assert_eq!(ended(&customer, &id).await, OrderStatus::Processed);
+    everything_adds_up(&shop, 51).await;
+}
+
+/// The headers of a second event of the same key.
+fn forged(created: &StreamMessage) -> HeaderMap {
+    let mut forged = headers_of_a_copy(created);
+    forged.insert(headers::TYPE, "millrace.order.v1.OrderCanceled");
+    forged.insert(headers::SEQUENCE, "2");
+    forged
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_decoded_parks_its_key_and_nothing_else() {
+    let mut shop = TestShop::with(|settings| {
+        settings.retry.attempts = 3;
+        settings.retry.first = Duration::from_millis(10);
+    })
+    .await;
+    let (customer, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let mut ids = Load::begin(&customer, &card, 50).end().await;
+    let poisoned = ids.pop().unwrap();
+    everything_is_published(&shop).await;
+    wire.lose(ORDER_EVENTS, &order_event("order-created", &poisoned)).await;
+    damage_first_event(&shop, &poisoned).await;
+    cancel(&customer, &poisoned).await.unwrap();
+
+    shop.start_role(Role::Billing).await.unwrap();
+    all_processed(&customer, &ids).await;
+    let key = format!("order/{poisoned}");
+    let parked = format!(
+        "select count(*) as count from cursor where key = '{key}' and state = 3 and revision = 0 and noted = 2"
+    );
+    testkit::eventually("the key is parked, before its first event", async || {
+        count(&shop, "billing", &parked).await == 1
+    })
+    .await;
+    assert!(charges(&shop).await.iter().all(|charge| charge.order_id != poisoned));
+    everything_adds_up_but(&shop, 51, &[key]).await;
+}
+
+async fn everything_is_published(shop: &TestShop) {
+    testkit::eventually("everything is published", async || {
+        count(shop, "order", "select count(*) as count from event_log where published_at is null").await == 0
+    })
+    .await;
+}
+
+/// As a flaw of the disk or of a former version would.
+async fn damage_first_event(shop: &TestShop, order_id: &str) {
+    let database = Database::connect(shop.settings().database_of("order")).await.unwrap();
+    let damage = format!("update event_log set body = x'7f' where key = 'order/{order_id}' and revision = 1");
+    assert_eq!(database.execute_unprepared(&damage).await.unwrap().rows_affected(), 1);
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_order_that_comes_before_its_customer_waits_until_the_customer_was_asked_for() {
+    let mut shop = TestShop::start().await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let stranger = shop.customer().await;
+    let wire = Wire::of(&shop).await;
+    lose_registration(&wire, &stranger).await;
+    shop.start_role(Role::Billing).await.unwrap();
+    let card = stranger.add_card("tok_approved", "DE").await.unwrap();
+    let (other, other_card) = shop.customer_with_card().await;
+    let load = Load::begin(&other, &other_card, 50);
+    let (_, id) = buy(&stranger, "key", &card).await.unwrap();
+
+    assert_eq!(ended(&stranger, &id).await, OrderStatus::Processed);
+    all_processed(&other, &load.end().await).await;
+    everything_adds_up(&shop, 51).await;
+}
+
+#[tokio::test]
+async fn a_command_that_comes_before_its_customer_waits_until_the_customer_was_asked_for() {
+    let mut shop = TestShop::start().await;
+    shop.stop_role(Role::Order).await.unwrap();
+    let (stranger, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    lose_registration(&wire, &stranger).await;
+    shop.start_role(Role::Order).await.unwrap();
+    let (_, id) = buy(&stranger, "key", &card).await.unwrap();
+    wire.is_gone(ORDER_COMMANDS, &format!("test.cmd.order.place-order.{id}")).await;
+    assert_eq!(ended(&stranger, &id).await, OrderStatus::Processed);
+    everything_adds_up(&shop, 1).await;
+}
+
+/// Before those who are stopped have heard of it.
+async fn lose_registration(wire: &Wire, customer: &Customer) {
+    let subject = format!("test.evt.registration.account.registration-new.{}", customer.user_id);
+    wire.lose("test_evt_registration", &subject).await;
+}
+
+#[tokio::test]
+async fn consumers_that_are_made_again_hear_everything_again_and_do_nothing_twice() {
+    let shop = TestShop::start().await;
+    let (customer, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    let mut load = Load::begin(&customer, &card, 50);
+    load.reached(25).await;
+    wire.forget_consumer(ORDER_EVENTS, "billing_orders").await;
+    wire.forget_consumer("test_evt_billing", "order_payments").await;
+    wire.forget_consumer(ORDER_COMMANDS, "order").await;
+    let ids = load.end().await;
+    all_processed(&customer, &ids).await;
+    everything_adds_up(&shop, 50).await;
+    assert_eq!(charges(&shop).await.len(), 50);
+}
+
+#[tokio::test]
+async fn events_that_come_twice_and_backwards_are_taken_in_once_and_in_order() {
+    let mut shop = TestShop::start().await;
+    let (customer, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let ids = Load::begin(&customer, &card, 20).end().await;
+    let (canceled, kept) = ids.split_at(10);
+    for id in canceled {
+        cancel(&customer, id).await.unwrap();
+    }
+    everything_is_published(&shop).await;
+    let messages = wire.messages(ORDER_EVENTS).await;
+    assert_eq!(messages.len(), 30);
+    wire.stream(ORDER_EVENTS).await.purge().await.unwrap();
+    for message in messages.iter().rev().chain(messages.iter().rev()) {
+        wire.put(&message.subject, headers_of_a_copy(message), message.payload.clone()).await;
+    }
+
+    shop.start_role(Role::Billing).await.unwrap();
+    all_processed(&customer, kept).await;
+    for id in canceled {
+        assert_eq!(ended(&customer, id).await, OrderStatus::Canceled);
+    }
+    everything_adds_up(&shop, 30).await;
+    assert_eq!(count_captured(&shop).await, kept.len());
+}
+
+async fn count_captured(shop: &TestShop) -> usize {
+    orders(shop).await.iter().filter(|order| order.payment_status() == PaymentStatus::Captured).count()
+}
