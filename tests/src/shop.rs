@@ -3,12 +3,13 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use event::subject;
 use identity::MasterKey;
 use messaging::Broker;
 use millrace::demo::{Customer, Person};
 use millrace::{Role, Settings, Shop};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, FromQueryResult, Statement};
-use testkit::{NatsServer, Postgres, TempDir};
+use testkit::{NatsServer, Postgres, TempDir, eventually};
 use tonic::transport::{Channel, Endpoint};
 
 /// A running shop. Dropping it ends everything.
@@ -50,6 +51,7 @@ impl TestShop {
         let mut settings = Settings::local(database, broker, master_key());
         change(&mut settings);
         let shop = Shop::start(settings, &Role::ALL).await.unwrap();
+        streams_are_made(&nats).await;
         Self { shop, nats, _folder: folder, people: AtomicU32::new(0) }
     }
 
@@ -94,6 +96,16 @@ pub(crate) async fn order_of(customer: &Customer, key: &str, sku: &str, card: &s
     let (placed, _) = customer.place(key, sku, 1, card).await.unwrap();
     let command = placed.receipt.unwrap().command;
     command.rsplit('/').next().unwrap().to_owned()
+}
+
+/// Services serve before their streams are there, because they must do so while the broker is away. A scenario begins after that.
+async fn streams_are_made(nats: &NatsServer) {
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let commands = ["registration", "user", "order"].map(|domain| subject::command_stream("test", domain));
+    let events = Role::services().map(|role| subject::event_stream("test", role.name()));
+    for stream in events.chain(commands) {
+        eventually(&format!("{stream} is made"), async || context.get_stream(&stream).await.is_ok()).await;
+    }
 }
 
 /// The address of a fresh database with a schema for each service.

@@ -2,6 +2,7 @@
 
 use proto::order::v1::{OrderStatus, PaymentStatus};
 
+use crate::buying::{buy_surely, ended};
 use crate::shop::TestShop;
 
 #[tokio::test]
@@ -18,9 +19,8 @@ async fn an_order_is_processed_on_postgres_too() {
 
 async fn an_order_is_processed_on(shop: &TestShop) {
     let (customer, card) = shop.customer_with_card().await;
-    let (placed, _) = customer.place("key-1", "teapot", 2, &card).await.unwrap();
-    let order = placed.order.unwrap();
-    assert_eq!(order.status(), OrderStatus::Pending);
-    let order = customer.watch(&order.order_id, |order| order.status() == OrderStatus::Processed).await.unwrap();
+    let (_, id) = buy_surely(&customer, "key-1", &card).await;
+    assert_eq!(ended(&customer, &id).await, OrderStatus::Processed);
+    let order = customer.watch(&id, |_| true).await.unwrap();
     assert_eq!(order.payment_status(), PaymentStatus::Captured);
 }

@@ -12,7 +12,7 @@ use proto::command::v1::State;
 use proto::order::v1::{OrderStatus, PaymentStatus};
 use sea_orm::{ConnectionTrait as _, Database};
 
-use crate::buying::{Load, buy, cancel, ended, state_of};
+use crate::buying::{Load, buy, buy_surely, cancel, ended, state_of};
 use crate::invariants::{charges, count, everything_adds_up, everything_adds_up_but, orders};
 use crate::shop::TestShop;
 use crate::wire::{ORDER_COMMANDS, ORDER_EVENTS, Wire, headers_of_a_copy, order_event};
@@ -169,7 +169,7 @@ async fn a_command_that_comes_before_its_customer_waits_until_the_customer_was_a
     let wire = Wire::of(&shop).await;
     lose_registration(&wire, &stranger).await;
     shop.start_role(Role::Order).await.unwrap();
-    let (_, id) = buy(&stranger, "key", &card).await.unwrap();
+    let (_, id) = buy_surely(&stranger, "key", &card).await;
     wire.is_gone(ORDER_COMMANDS, &format!("test.cmd.order.place-order.{id}")).await;
     assert_eq!(ended(&stranger, &id).await, OrderStatus::Processed);
     everything_adds_up(&shop, 1).await;

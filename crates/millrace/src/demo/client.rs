@@ -16,7 +16,7 @@ use proto::order::v1::{
 use proto::registration::v1::registration_service_client::RegistrationServiceClient;
 use proto::registration::v1::{LoginRequest, RegisterRequest};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tracing::{Instrument as _, Span};
 
 /// Somebody who is logged in.
@@ -36,6 +36,8 @@ pub struct Person<'p> {
     pub country: &'p str,
 }
 
+/// Between two attempts at a call that was answered UNAVAILABLE.
+const RETRY: Duration = Duration::from_millis(200);
 /// The longest that a story waits for one thing to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -93,10 +95,7 @@ impl Customer {
             let request = PlaceOrderRequest { lines, payment_method_id: method.to_owned(), expected_total: None };
             let answer =
                 OrderServiceClient::new(self.channel.clone()).place_order(self.request(request, Some(key))?).await;
-            trace::span::record_client(
-                &Span::current(),
-                answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok),
-            );
+            trace::span::record_client(&Span::current(), answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
             answer.map(tonic::Response::into_inner)
         };
         Ok((call.instrument(span).await?, context))
@@ -107,6 +106,25 @@ impl Customer {
         let answer =
             OrderServiceClient::new(self.channel.clone()).cancel_order(self.request(request, Some(key))?).await?;
         Ok(answer.into_inner())
+    }
+
+    /// The same, again and again under the same key as long as the answer is UNAVAILABLE: it may have happened, or may still.
+    pub async fn place_surely(
+        &self,
+        key: &str,
+        sku: &str,
+        quantity: i32,
+        method: &str,
+    ) -> Result<(PlaceOrderResponse, TraceContext), Status> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.place(key, sku, quantity, method).await {
+                Err(status) if status.code() == Code::Unavailable && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Watches an order until `enough` says so, and gives it as it is then.

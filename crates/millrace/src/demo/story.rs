@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::command::v1::{Receipt, State};
-use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use proto::order::v1::{Order, OrderStatus, PaymentStatus, PlaceOrderResponse};
 use serve::telemetry::Recorder;
 use tonic::Status;
 use tonic::transport::Endpoint;
@@ -59,25 +59,25 @@ pub async fn tell(shop: &mut Shop, recorder: &Recorder) -> Result<()> {
 
 async fn orders_that_go_as_they_go(teller: &mut Teller, ada: &Customer, card: &str) -> Result<event::TraceContext> {
     teller.chapter("Ada orders two teapots");
-    let placed = ada.place(&new_key(), "teapot", 2, card).await;
+    let placed = ada.place_surely(&new_key(), "teapot", 2, card).await;
     let (answer, context) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
+    let order = teller.completed(ada, answer).await?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::Processed)?;
 
     teller.chapter("Ada orders a piano, which is more than the rules against fraud let pass");
-    let placed = ada.place(&new_key(), "piano", 1, card).await;
+    let placed = ada.place_surely(&new_key(), "piano", 1, card).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
+    let order = teller.completed(ada, answer).await?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::CanceledFraud)?;
 
     teller.chapter("Ada pays with a card that her bank declines");
     let declined = ada.add_card("tok_declined", "DE").await;
     let declined = teller.call(declined)?;
-    let placed = ada.place(&new_key(), "teapot", 1, &declined).await;
+    let placed = ada.place_surely(&new_key(), "teapot", 1, &declined).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
+    let order = teller.completed(ada, answer).await?;
     let order = ada.watch(&order, |order| order.status() != OrderStatus::Pending).await;
     teller.came_to(order, OrderStatus::PaymentFailed)?;
     Ok(context)
@@ -91,10 +91,11 @@ async fn orders_while_something_is_down(
 ) -> Result<()> {
     teller.chapter("The order service is stopped, and Ada orders all the same");
     shop.stop_role(Role::Order).await?;
-    let placed = ada.place(&new_key(), "teapot", 1, card).await;
+    let placed = ada.place_surely(&new_key(), "teapot", 1, card).await;
     let (answer, _) = teller.call(placed)?;
     let name = answer.receipt.as_ref().map(|receipt| receipt.command.clone()).unwrap_or_default();
-    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Accepted)?;
+    let order = teller.told(answer.receipt.as_ref(), answer.order.as_ref());
+    teller.expect("ACCEPTED", short(answer.receipt.unwrap_or_default().state().as_str_name()))?;
     let asked = ada.command(&name).await;
     let waiting = teller.call(asked)?.waiting_for;
     teller.say(format_args!("asked how it goes: it waits for {waiting}"));
@@ -108,9 +109,9 @@ async fn orders_while_something_is_down(
 
     teller.chapter("Billing is stopped, and Ada orders all the same");
     shop.stop_role(Role::Billing).await?;
-    let placed = ada.place(&new_key(), "teapot", 3, card).await;
+    let placed = ada.place_surely(&new_key(), "teapot", 3, card).await;
     let (answer, _) = teller.call(placed)?;
-    let order = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
+    let order = teller.completed(ada, answer).await?;
     let seen = ada.watch(&order, |_| true).await;
     teller.came_to(seen, OrderStatus::Pending)?;
     shop.start_role(Role::Billing).await?;
@@ -124,10 +125,10 @@ async fn a_retry(teller: &mut Teller, ada: &Customer, card: &str) -> Result<()> 
     let key = new_key();
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let placed = ada.place(&key, "teapot", 4, card).await;
+        let placed = ada.place_surely(&key, "teapot", 4, card).await;
         let (answer, _) = teller.call(placed)?;
         let replayed = answer.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
-        let id = teller.placed(answer.receipt.as_ref(), answer.order.as_ref(), State::Completed)?;
+        let id = teller.completed(ada, answer).await?;
         ids.push((id, replayed));
     }
     teller.expect(
@@ -193,14 +194,29 @@ impl Teller {
     }
 
     /// Says how an order was answered, and gives its id, which the receipt tells even when it only says ACCEPTED.
-    fn placed(&self, receipt: Option<&Receipt>, order: Option<&Order>, expected: State) -> Result<String> {
+    fn told(&self, receipt: Option<&Receipt>, order: Option<&Order>) -> String {
         let receipt = receipt.cloned().unwrap_or_default();
         let id = receipt.command.rsplit('/').next().unwrap_or_default().to_owned();
         let state = short(receipt.state().as_str_name());
         let replayed = if receipt.replayed { ", as it was answered before" } else { "" };
         let cost = order.map(|order| format!(", {}", price(order))).unwrap_or_default();
         self.say(format_args!("order {id}: {state}{cost}{replayed}"));
-        self.expect(short(expected.as_str_name()), state)?;
+        id
+    }
+
+    /// The same for an order that is carried out at once, or a little later where the machine is slow.
+    async fn completed(&self, customer: &Customer, answer: PlaceOrderResponse) -> Result<String> {
+        let receipt = answer.receipt.unwrap_or_default();
+        let id = self.told(Some(&receipt), answer.order.as_ref());
+        let ended = match receipt.state() {
+            State::Accepted => {
+                let waited = self.call(customer.wait_command(&receipt.command).await)?.receipt.unwrap_or_default();
+                self.told(Some(&waited), None);
+                waited
+            }
+            _ => receipt,
+        };
+        self.expect("COMPLETED", short(ended.state().as_str_name()))?;
         Ok(id)
     }
 
