@@ -1,6 +1,7 @@
 //! A service's own database: SQLite in a file, or Postgres.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,7 @@ impl Database {
 
     async fn sqlite(path: &Path) -> Result<Self, OpenError> {
         let lock = lock_file(path)?;
+        private_file(path).map_err(|source| OpenError::NotWritable { path: path.to_owned(), source })?;
         // The path as it is: in a URL some of its characters would mean something else.
         let mut options = ConnectOptions::new("sqlite://?mode=rwc".to_owned());
         // FULL, because WAL with NORMAL may lose the last commits when the power fails.
@@ -137,10 +139,15 @@ impl Database {
     }
 }
 
+/// Opens a file that only its owner may read, and makes it if it is not there. SQLite gives what it makes beside a database the same rights.
+pub fn private_file(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
 fn lock_file(path: &Path) -> Result<File, OpenError> {
     let lock = path.with_extension("lock");
     let not_writable = |source| OpenError::NotWritable { path: lock.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(not_writable)?;
+    let file = private_file(&lock).map_err(not_writable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),

@@ -24,7 +24,7 @@ mod tx;
 
 pub use aggregate::{Aggregate, At, EventSet, Loaded};
 pub use clock::{Chance, Clock, process_now};
-pub use database::{Database, OpenError};
+pub use database::{Database, OpenError, private_file};
 pub use delivery::{
     Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
 };

@@ -91,6 +91,7 @@ async fn the_last_unit_is_sold_once(one: &Shop, two: &Shop) {
     assert!(sold(&first) != sold(&second), "{first:?} {second:?}");
     assert_eq!(reason(if sold(&first) { &second } else { &first }), "SOLD_OUT");
     assert_eq!((one.told(counter).await.units, one.shown(counter).await), (0, Some((0, 2))));
+    assert_eq!(one.world.times("sell"), 2, "each decided once: the second on what the first had left");
 }
 
 async fn a_revision_is_applied_by_one(one: &Shop, two: &Shop) {

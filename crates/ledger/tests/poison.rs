@@ -1,10 +1,11 @@
 //! What fails again and again is set aside, and costs nobody else anything.
 
 use millrace_ledger::Outcome;
+use proto::order::v1::OrderPaymentChanged;
 
 use crate::shop::{
-    HOUR, SECOND, Shop, answer, command, created, failed, from_log, given_back, killed_when, late, order, redelivered,
-    streamed,
+    HOUR, SECOND, Shop, answer, command, created, failed, from_log, given_back, killed_when, late, order, record,
+    redelivered, streamed,
 };
 
 on_both!(
@@ -20,6 +21,7 @@ on_both!(
     what_passes_by_itself_is_never_counted,
     a_row_that_exists_already_is_a_failure_in_the_end,
     an_event_that_is_refused_is_a_failure,
+    a_parked_key_stays_where_it_is_even_before_an_event_that_nobody_handles,
     a_reason_that_the_database_cannot_hold_parks_all_the_same,
 );
 
@@ -182,6 +184,17 @@ async fn an_event_that_is_refused_is_a_failure(shop: &Shop) {
     let refused = created(shop.id(), 1, "refuse");
     assert_eq!(shop.one(streamed(&refused)).await, Outcome::Noted);
     assert_eq!(until_parked(shop, &refused).await.len(), 4);
+}
+
+async fn a_parked_key_stays_where_it_is_even_before_an_event_that_nobody_handles(shop: &Shop) {
+    let id = shop.id();
+    let poison = created(id, 1, "fail");
+    shop.one(streamed(&poison)).await;
+    until_parked(shop, &poison).await;
+    let skipped = record(id, 2, &OrderPaymentChanged::default());
+    assert_eq!(shop.batch([streamed(&skipped), late(&skipped)]).await, [Outcome::Noted, Outcome::Noted]);
+    assert_eq!(shop.one(from_log(&skipped)).await, Outcome::Noted);
+    assert_eq!(shop.ledger.revision_of("replica", &order(id)).await.unwrap(), 0, "the poison is still the next");
 }
 
 async fn a_reason_that_the_database_cannot_hold_parks_all_the_same(shop: &Shop) {

@@ -18,6 +18,7 @@ on_both!(
     what_was_refused_before_the_lane_is_remembered,
     a_response_with_a_receipt_of_its_own_is_refused,
     what_anybody_may_send_keeps_no_receipt,
+    a_refusal_lets_stand_what_was_written_only_where_there_is_no_receipt,
     one_bad_command_costs_only_itself,
     a_command_of_a_later_version_is_given_back,
     a_token_names_what_was_changed,
@@ -133,6 +134,14 @@ async fn what_anybody_may_send_keeps_no_receipt(shop: &Shop) {
     let outcome = shop.one(command_of_anybody(shop.id(), counter, "fail")).await;
     assert!(failed(&outcome), "{outcome:?}");
     assert_eq!((shop.told(counter).await.units, shop.count("receipt").await), (3, receipts));
+}
+
+async fn a_refusal_lets_stand_what_was_written_only_where_there_is_no_receipt(shop: &Shop) {
+    let id = shop.id();
+    let outcome = shop.one(command(shop.id(), id, "write with a receipt; reject-and-keep")).await;
+    assert_eq!(reason(&outcome), "REJECTED");
+    let outcome = shop.one(command_of_anybody(shop.id(), id, "write without one; reject-and-keep")).await;
+    assert_eq!((reason(&outcome), shop.notes().await), ("REJECTED".to_owned(), vec!["without one".to_owned()]));
 }
 
 async fn one_bad_command_costs_only_itself(shop: &Shop) {

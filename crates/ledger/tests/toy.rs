@@ -274,6 +274,7 @@ async fn step(cx: &mut Tx, verb: &str, units: i64, argument: &str) -> Result<()>
         "write" => write(cx, argument).await,
         "put" => put(cx, argument).await,
         "reject" => Err(rejection("REJECTED").into()),
+        "reject-and-keep" => Err(cx.refuse_and_keep(rejection("REJECTED"))),
         "refuse" if world.is_broken() => Err(rejection("REFUSED").into()),
         "fail" if world.is_broken() => Err(Error::Failed(format!("told to fail {argument}"))),
         "panic" if world.is_broken() => panic!("told to panic"),

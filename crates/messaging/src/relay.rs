@@ -63,7 +63,7 @@ impl Relay {
                 },
                 _ = tick.tick(), if has_room => {
                     has_stream = has_stream || self.make_stream().await;
-                    if !has_stream {
+                    if !has_stream && self.streams.client.connection_state() != State::Connected {
                         tick.reset_after(CONNECTING);
                     }
                     self.sweep(age, &mut on_the_way, &mut publishing).await;

@@ -92,7 +92,7 @@ pub(crate) struct UpArguments {
     #[arg(long, env = "MILLRACE_NATS_SERVER")]
     nats_server: Option<PathBuf>,
     /// What all subjects and streams begin with.
-    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace")]
+    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace", value_parser = parse_namespace)]
     namespace: String,
 }
 
@@ -100,7 +100,7 @@ impl UpArguments {
     pub(crate) fn options(&self) -> up::Options {
         up::Options {
             data: self.data.clone(),
-            nats_url: self.nats_url.clone(),
+            nats_url: self.nats_url.clone().filter(|url| !url.is_empty()),
             nats_server: self.nats_server.clone(),
             namespace: self.namespace.clone(),
             listen: self.listen,
@@ -123,7 +123,7 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "MILLRACE_NATS_REPLICAS", default_value_t = 1)]
     nats_replicas: usize,
     /// What all subjects and streams begin with.
-    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace")]
+    #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace", value_parser = parse_namespace)]
     namespace: String,
     /// Where roles listen, as <role>=<address>, separated by commas; the address alone is enough for a single role.
     #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',')]
@@ -198,6 +198,7 @@ impl RunArguments {
             (None, [role]) => (*role, text),
             (None, _) => anyhow::bail!("write <role>=<address>, such as gateway=0.0.0.0:7400, where several roles run"),
         };
+        anyhow::ensure!(self.roles.contains(&role), "{role} is given an address to listen on, but is not run here");
         Ok((role, address.parse().with_context(|| format!("`{address}` is no address such as 0.0.0.0:7400"))?))
     }
 
@@ -217,4 +218,10 @@ impl RunArguments {
         }
         Ok(Keys::Given { owners, pairs })
     }
+}
+
+/// It is a token of subjects, and a part of streams' names.
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let well_formed = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if well_formed { Ok(text.to_owned()) } else { Err("use letters, digits, hyphens and underscores".to_owned()) }
 }

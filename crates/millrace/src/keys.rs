@@ -1,9 +1,8 @@
 //! `millrace keys`: what each role's process must be given, as variables. The only command that handles the master key but `up`.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use identity::MasterKey;
@@ -31,9 +30,12 @@ pub fn read_or_draw(path: &Path) -> Result<MasterKey, KeysError> {
         Ok(text) => text.trim().parse().map_err(|source| KeysError::Key { path: path.to_owned(), source }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = MasterKey::draw(&SystemRandom::new()).map_err(KeysError::Draw)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+            // Written whole before it gets its name: half a key would be worse than none.
+            let draft = path.with_extension("draft");
+            let mut file = ledger::private_file(&draft).map_err(failed)?;
             writeln!(file, "{}", key.to_text().expose_secret()).map_err(failed)?;
             file.sync_all().map_err(failed)?;
+            fs::rename(&draft, path).map_err(failed)?;
             Ok(key)
         }
         Err(error) => Err(failed(error)),

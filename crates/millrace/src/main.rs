@@ -81,7 +81,15 @@ async fn run_roles(arguments: &RunArguments) -> anyhow::Result<()> {
 async fn run_demo(nats_url: Option<String>, nats_server: Option<PathBuf>) -> anyhow::Result<()> {
     let recorder = Recorder::new(SPANS);
     let telemetry = install(&Role::ALL, Some(recorder.clone()))?;
-    demo::run(nats_url, nats_server, &recorder).await?;
+    let nats_url = nats_url.filter(|url| !url.is_empty());
+    tokio::select! { biased;
+        told = demo::run(nats_url, nats_server, &recorder) => told?,
+        // What was begun ends with the process, and its folder with the story.
+        stopped = told_to_stop() => {
+            stopped?;
+            anyhow::bail!("the demo was stopped before its end");
+        }
+    }
     telemetry.shutdown().await;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `millrace up`: everything in one process, on SQLite, with a broker of its own.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,7 +55,9 @@ impl Up {
     /// Starts everything, and waits until it serves.
     pub async fn start(options: &Options) -> Result<Self, UpError> {
         let data = &options.data;
-        std::fs::create_dir_all(data).map_err(|source| UpError::Folder { path: data.clone(), source })?;
+        // There are keys and tokens in it.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+        made.map_err(|source| UpError::Folder { path: data.clone(), source })?;
         let master = keys::read_or_draw(&data.join("master.key"))?;
         let (url, own) = match &options.nats_url {
             Some(url) => (url.clone(), None),

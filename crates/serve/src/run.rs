@@ -61,6 +61,9 @@ pub enum RunError {
 /// How long what is under way may take when the service is told to stop. Whatever is left is delivered again, to another instance.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long the broker may take to answer before that is worth a warning.
+const REACH: Duration = Duration::from_secs(5);
+
 /// How a service is told to stop, and tells that it serves.
 #[derive(Debug)]
 pub struct Signals {
@@ -86,12 +89,13 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     }
 
     let client = messaging::connect(&config.broker, name).await?;
-    let streams = Streams::new(client, &config.broker);
+    let streams = Streams::new(client.clone(), &config.broker);
     let relay = Relay { domain: name.to_owned(), streams: streams.clone(), ledger: ledger.clone() };
     let relay_stop = CancellationToken::new();
     let relaying = tokio::spawn(relay.run(to_relay, relay_stop.clone()));
 
     let tasks = TaskTracker::new();
+    tasks.spawn(warn_if_unreached(client, config.broker.url.clone(), stop.clone()));
     let judge = Judge { opened: Arc::clone(&opened), verifier: Arc::new(Verifier::new(config.keys.clone())) };
     start_loops(&config, &judge, &streams, &lanes, (&stop, &tasks))?;
     let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed: committed.clone() };
@@ -115,6 +119,14 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
         tracing::warn!(service = name, "not everything was finished in time; it will be delivered again");
     }
     ledger.close().await.map_err(|source| RunError::Ledger { service: name, source })
+}
+
+/// A service serves without a broker, too, so nobody would notice.
+async fn warn_if_unreached(client: messaging::Client, url: String, stop: CancellationToken) {
+    let reached = stop.run_until_cancelled(messaging::reached(&client, &url, REACH)).await;
+    if let Some(Err(error)) = reached {
+        tracing::warn!(%error, "the broker is not there; calls are taken directly, and events wait");
+    }
 }
 
 async fn open(mut service: Service, config: &Config) -> Result<Opened, RunError> {

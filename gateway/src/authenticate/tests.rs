@@ -111,6 +111,13 @@ async fn a_logout_ends_the_tokens_of_its_session() {
 }
 
 #[tokio::test]
+async fn what_is_internal_is_for_nobody_whatever_their_token() {
+    let world = World::new();
+    let staff = format!("Bearer {}", world.token(&["staff"], LATER));
+    assert!(matches!(world.call(Access::Internal, &staff).await, Err(Refusal::UnknownMethod)));
+}
+
+#[tokio::test]
 async fn what_is_for_staff_needs_the_role() {
     let world = World::new();
     let customer = format!("Bearer {}", world.token(&["tester"], LATER));

@@ -41,13 +41,19 @@ pub(super) struct Booked {
 impl Books {
     pub(super) async fn open(address: &str) -> Result<Self, OpenError> {
         let mut options = match address.split_once("://") {
-            Some(("sqlite", path)) => ConnectOptions::new(format!("sqlite://{path}?mode=rwc")),
+            Some(("sqlite", path)) => {
+                let not_writable = |source| OpenError::NotWritable { path: path.into(), source };
+                ledger::private_file(path.as_ref()).map_err(not_writable)?;
+                ConnectOptions::new("sqlite://?mode=rwc")
+            }
             Some(("postgres" | "postgresql", _)) => ConnectOptions::new(address),
             _ => return Err(OpenError::Address(address.split('@').next_back().unwrap_or_default().to_owned())),
         };
         let connections = if address.starts_with("sqlite") { 1 } else { 4 };
-        options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
-            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
+        // The path as it is: in a URL some of its characters would mean something else.
+        let file = address.strip_prefix("sqlite://").unwrap_or_default().to_owned();
+        options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
+            options.filename(&file).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         });
         let books = Self(Database::connect(options).await?);
         books.make_tables().await?;
