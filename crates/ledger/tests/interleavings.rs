@@ -57,10 +57,10 @@ async fn a_command_brought_to_two_instances_at_once_has_one_effect(one: &Shop, t
     assert_eq!((one.told(counter).await.units, one.log(counter).await.len()), (3, 2));
 }
 
-/// Somebody is in a transaction and does nothing.
+/// Somebody is in a transaction, has taken a lock as the last thing it did, and does nothing.
 async fn connection_holds(shop: &Shop) -> bool {
-    let idle =
-        "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'";
+    let idle = "select count(*) from pg_stat_activity where datname = current_database() \
+                and state = 'idle in transaction' and query ilike '%for update%'";
     shop.number(idle).await > 0
 }
 

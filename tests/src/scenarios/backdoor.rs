@@ -8,7 +8,7 @@ use proto::command::v1::deliver_response::Outcome;
 use proto::command::v1::{DeliverRequest, GetReceiptRequest, Seal};
 use proto::eventlog::v1::read_request::Range;
 use proto::eventlog::v1::{ReadRequest, ReadResponse};
-use proto::order::v1::{GetOrderRequest, PlaceOrderRequest, place_order_request::Line};
+use proto::order::v1::{GetOrderRequest, ListOrdersRequest, PlaceOrderRequest, place_order_request::Line};
 use tonic::Code;
 
 use crate::sealing::{DELIVER, Sealing, deliver};
@@ -16,6 +16,7 @@ use crate::shop::TestShop;
 use crate::stranger::{GET_ORDER, PLACE_ORDER, Stranger, tally};
 
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
+const LIST_ORDERS: &str = "millrace.order.v1.OrderService/ListOrders";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 
 fn id(n: u8) -> Id {
@@ -41,7 +42,7 @@ fn bad_seals(method: &str, body: &[u8]) -> Vec<(&'static str, Seal, Code)> {
         ("an altered statement", altered, Code::PermissionDenied),
         ("another's name on it", Seal { caller: "registration".to_owned(), ..good.clone() }, Code::PermissionDenied),
         ("no proof", Seal { mac: Vec::new().into(), ..good }, Code::PermissionDenied),
-        ("another method's", gateway.query("millrace.order.v1.OrderService/ListOrders", body), Code::PermissionDenied),
+        ("another method's", gateway.query(LIST_ORDERS, body), Code::PermissionDenied),
         ("another body's", gateway.query(method, b"another"), Code::PermissionDenied),
         // It may be that of a key which is not known yet: nothing is said of it.
         ("another owner's", Sealing::by(Role::Gateway, Role::Billing).query(method, body), Code::Unavailable),
@@ -66,6 +67,20 @@ async fn a_query_without_a_good_seal_is_refused() {
         late.is(Code::PermissionDenied, "FORBIDDEN");
     }
     inside.refused_bytes("millrace.order.v1.OrderService/Steal", "").await.is(Code::Unimplemented, "UNKNOWN_METHOD");
+}
+
+#[tokio::test]
+async fn what_users_ask_is_brought_by_the_gateway_and_by_no_other_service() {
+    let shop = TestShop::start().await;
+    let (_, login) = Stranger::logged_in(&shop, "somebody@example.com").await;
+    let inside = Stranger::inside(&shop, Role::Order);
+    let list = ListOrdersRequest::default().encode_to_vec();
+    let gateway = Sealing::of(Role::Order, &login.user_id, &login.session_id);
+    sealed(&inside, &gateway.query(LIST_ORDERS, &list)).send(LIST_ORDERS, list.clone()).await.unwrap();
+    let mut billing = gateway;
+    billing.principal.caller = Role::Billing.name().to_owned();
+    let refusal = sealed(&inside, &billing.query(LIST_ORDERS, &list)).refused_bytes(LIST_ORDERS, list).await;
+    refusal.is(Code::PermissionDenied, "FORBIDDEN");
 }
 
 #[tokio::test]

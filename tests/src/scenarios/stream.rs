@@ -175,10 +175,56 @@ async fn a_command_that_comes_before_its_customer_waits_until_the_customer_was_a
     everything_adds_up(&shop, 1).await;
 }
 
+#[tokio::test]
+async fn a_command_that_is_given_back_stays_in_its_queue_until_it_is_carried_out() {
+    let mut shop = TestShop::with(|settings| settings.limits.answer_wait = Duration::from_millis(200)).await;
+    shop.stop_role(Role::Order).await.unwrap();
+    let (stranger, card) = shop.customer_with_card().await;
+    let wire = Wire::of(&shop).await;
+    lose_registration(&wire, &stranger).await;
+    shop.stop_role(Role::Registration).await.unwrap();
+    shop.start_role(Role::Order).await.unwrap();
+    let (placed, id) = buy(&stranger, "key", &card).await.unwrap();
+    assert_eq!(state_of(&placed), State::Accepted);
+    let commands = wire.stream(ORDER_COMMANDS).await;
+    testkit::eventually("the same command came again", async || {
+        commands.consumer_info("order").await.is_ok_and(|info| info.num_redelivered == 1)
+    })
+    .await;
+    shop.start_role(Role::Registration).await.unwrap();
+    assert_eq!(ended(&stranger, &id).await, OrderStatus::Processed);
+    everything_adds_up(&shop, 1).await;
+}
+
 /// Before those who are stopped have heard of it.
 async fn lose_registration(wire: &Wire, customer: &Customer) {
     let subject = format!("test.evt.registration.account.registration-new.{}", customer.user_id);
     wire.lose("test_evt_registration", &subject).await;
+}
+
+/// As while instances of two versions run side by side. Acknowledged too early, an event would be lost with the instance that had it.
+#[tokio::test]
+async fn an_event_that_is_given_back_stays_in_the_stream_until_it_is_applied() {
+    let shop = TestShop::start().await;
+    let (customer, card) = shop.customer_with_card().await;
+    let events = Wire::of(&shop).await.stream(ORDER_EVENTS).await;
+    give_orders_to_version(&shop, 2).await;
+    let (_, id) = buy(&customer, "key", &card).await.unwrap();
+    testkit::eventually("the event was given back, and came again", async || {
+        events.consumer_info("billing_orders").await.is_ok_and(|info| info.delivered.consumer_sequence > 1)
+    })
+    .await;
+    give_orders_to_version(&shop, 1).await;
+    assert_eq!(ended(&customer, &id).await, OrderStatus::Processed);
+    everything_adds_up(&shop, 1).await;
+}
+
+/// From now on that version of billing's code does what follows from orders.
+async fn give_orders_to_version(shop: &TestShop, version: i32) {
+    let database = Database::connect(shop.settings().database_of("billing")).await.unwrap();
+    let take_over = format!("update subscription set version = {version} where name = 'orders'");
+    assert_eq!(database.execute_unprepared(&take_over).await.unwrap().rows_affected(), 1);
+    database.close().await.unwrap();
 }
 
 #[tokio::test]
