@@ -130,17 +130,21 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
-/// Below the ephemeral ports, so that no outgoing connection takes it while its process is down.
+/// Below the ephemeral ports, so that no outgoing connection takes it while its process is down; and from a block of the test process's own,
+/// so that no other test does.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 14_000 + u16::try_from(std::process::id() % 4_000).unwrap();
+    let block = 12_000 + u16::try_from(std::process::id() % 500).unwrap() * PORTS;
     loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], first + NEXT.fetch_add(1, Ordering::Relaxed) % 1_900));
+        let address = SocketAddr::from(([127, 0, 0, 1], block + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
     }
 }
+
+/// The tests of one process, each with a port for each role.
+const PORTS: u16 = 16;
 
 /// A fresh database with a schema for each service.
 async fn postgres() -> String {
