@@ -273,6 +273,14 @@ impl Tx {
         self.txn.commit().await?;
         Ok(appended)
     }
+
+    /// Gives everything up, and its locks at once. A transaction that is only dropped holds them until its connection is used again, and
+    /// whoever looks meanwhile finds nothing to lease.
+    pub(crate) async fn roll_back(self) {
+        if let Err(error) = self.txn.rollback().await {
+            tracing::debug!(%error, "a transaction could not be rolled back; it ends with its connection");
+        }
+    }
 }
 
 impl std::fmt::Debug for Tx {

@@ -159,20 +159,27 @@ impl Ledger {
     /// load the last time, to be locked in order with everything else; added to if that fails again.
     async fn together(&self, batch: &[Delivery], counted: bool, late: &mut Vec<Key>) -> Result<Processed, Abort> {
         let mut tx = self.begin().await.map_err(|error| Abort::Away(error.to_string()))?;
-        self.lock(&mut tx, batch, late).await?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for delivery in batch {
-            match self.step(&mut tx, delivery, counted).await {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(abort) => {
-                    late.append(&mut tx.book.late);
-                    return Err(abort);
-                }
+        match self.steps(&mut tx, batch, counted, late).await {
+            Ok(outcomes) => {
+                let wished = !tx.book.effects.is_empty();
+                let appended = tx.commit().await?;
+                Ok(Processed { outcomes, appended, wished })
+            }
+            Err(abort) => {
+                late.append(&mut tx.book.late);
+                tx.roll_back().await;
+                Err(abort)
             }
         }
-        let wished = !tx.book.effects.is_empty();
-        let appended = tx.commit().await?;
-        Ok(Processed { outcomes, appended, wished })
+    }
+
+    async fn steps(&self, tx: &mut Tx, batch: &[Delivery], counted: bool, late: &[Key]) -> Result<Vec<Outcome>, Abort> {
+        self.lock(tx, batch, late).await?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            outcomes.push(self.step(tx, delivery, counted).await?);
+        }
+        Ok(outcomes)
     }
 
     /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, and last the target heads.
