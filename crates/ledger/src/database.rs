@@ -100,7 +100,11 @@ impl Database {
     async fn migrate(&self, tables: Vec<Box<dyn MigrationTrait>>) -> Result<(), DbErr> {
         let migrator = Migrator(tables.into_iter().map(Arc::from).collect());
         if self.backend() == DbBackend::Sqlite {
-            return migrator.up(&self.writer, None).await;
+            // Only Postgres has each migration in a transaction of its own accord. Without one a kill in the middle leaves tables that the
+            // next start finds to be there already, and then it never opens again.
+            let txn = self.begin().await?;
+            migrator.up(&txn, None).await?;
+            return txn.commit().await;
         }
         let turn = self.reader.begin().await?;
         turn.execute_unprepared("set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0")

@@ -3,7 +3,7 @@
 use millrace_ledger::{Database, OpenError};
 use sea_orm::ConnectionTrait as _;
 
-use crate::shop::{Shop, answer, command, created, database, killed_when, order, redelivered, streamed};
+use crate::shop::{Shop, answer, command, created, database, killed_when, order, polled, redelivered, streamed};
 
 #[tokio::test]
 async fn a_file_that_is_in_use_is_refused_with_a_clear_sentence() {
@@ -45,4 +45,20 @@ async fn what_was_committed_is_there_after_a_kill() {
     shop.world.repair();
     answer(&shop.one(killing).await);
     assert_eq!(shop.told(counter).await.units, 2);
+}
+
+/// K11 of the kill points: a process that dies in the middle of its first start.
+#[tokio::test]
+async fn a_kill_in_the_middle_of_a_migration_leaves_a_database_that_opens() {
+    let mut opened = false;
+    for polls in 1.. {
+        let folder = testkit::folder();
+        let url = format!("sqlite://{}", folder.path().join("toy.db").display());
+        opened = polled(database(&url), polls).await.is_some();
+        database(&url).await;
+        if opened {
+            break;
+        }
+    }
+    assert!(opened);
 }
