@@ -1,6 +1,6 @@
 //! The names of subjects, streams, consumers and commands, all below one namespace, so that tests and tenants can share a server.
 
-use crate::{Id, InvalidId, Record};
+use crate::{Id, InvalidId, Key, Record};
 
 /// The namespace where none is set. In the names of spans and metrics it stands for any.
 pub const NAMESPACE: &str = "millrace";
@@ -36,6 +36,11 @@ pub fn event_template(namespace: &str, aggregate: &str, type_name: &str) -> Stri
 /// All events of an aggregate's kind.
 pub fn of_aggregate(namespace: &str, domain: &str, aggregate: &str) -> String {
     format!("{namespace}.evt.{domain}.{aggregate}.>")
+}
+
+/// All events of one key.
+pub fn of_key(namespace: &str, domain: &str, key: &Key) -> String {
+    format!("{namespace}.evt.{domain}.{}.*.{}", key.aggregate(), key.id())
 }
 
 /// All events of a domain.

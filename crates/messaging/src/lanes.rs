@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Id, Key, Record};
+use event::{Id, Record};
 use ledger::{CommandResult, Delivery, Ended, Ledger, Outcome};
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
@@ -30,7 +30,6 @@ struct Job {
 #[derive(Clone, Debug)]
 pub struct Committed {
     relay: mpsc::Sender<Vec<Record>>,
-    keys: broadcast::Sender<Key>,
     wished: Arc<Notify>,
 }
 
@@ -38,12 +37,7 @@ impl Committed {
     /// The second part is the relay's end.
     pub fn new() -> (Self, mpsc::Receiver<Vec<Record>>) {
         let (relay, receiver) = mpsc::channel(RELAY_QUEUE);
-        (Self { relay, keys: broadcast::channel(1024).0, wished: Arc::new(Notify::new()) }, receiver)
-    }
-
-    /// Rings with each key that this instance has appended to. A listener that is too slow misses some, so it looks now and then anyway.
-    pub fn keys(&self) -> broadcast::Receiver<Key> {
-        self.keys.subscribe()
+        (Self { relay, wished: Arc::new(Notify::new()) }, receiver)
     }
 
     /// Rings when effects were wished.
@@ -52,10 +46,6 @@ impl Committed {
     }
 
     fn tell(&self, appended: Vec<Record>, wished: bool) {
-        for record in &appended {
-            // Nobody listens as long as nobody watches.
-            let _ = self.keys.send(record.key.clone());
-        }
         if !appended.is_empty() && self.relay.try_send(appended).is_err() {
             tracing::debug!("the relay is busy; events will be published from the log");
         }

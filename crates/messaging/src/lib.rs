@@ -7,11 +7,13 @@
 //! - [`Lanes`]: deals deliveries, from wherever they come, to the ledger in batches.
 //! - [`Relay`]: publishes what was committed.
 //! - [`CommandLoop`], [`SubscriptionLoop`]: bring commands and events to the lanes, and acknowledge after the commit.
+//! - [`rings`]: tells those who watch a key that it was appended to, by whichever instance.
 //! - [`queue`], [`feed`]: the gateway's side.
 
 mod commands;
 mod connection;
 mod consume;
+mod doorbell;
 mod inbox;
 mod lanes;
 mod relay;
@@ -26,6 +28,7 @@ pub mod queue;
 pub use async_nats::Client;
 pub use commands::{CommandLoop, Incoming, Intake};
 pub use connection::{Broker, ConnectError, connect, reached};
+pub use doorbell::rings;
 pub use lanes::{Committed, Lanes};
 pub use relay::Relay;
 pub use reply::response;

@@ -25,4 +25,4 @@ pub use opened::Opened;
 pub use owners::{OwnerError, Owners};
 pub use run::{Config, RunError, Signals, run};
 pub use service::Service;
-pub use watch::Watch;
+pub use watch::{Bell, Rings, Watch};

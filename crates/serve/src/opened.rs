@@ -4,19 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use event::{Key, Micros, Schema};
+use event::{Micros, Schema};
 use futures::stream::BoxStream;
 use ledger::{
     Caller, Chance, Clock, Command, Database, Delivery, Error, Input, Ledger, OpenError, Parts, Reader, Rejection,
     Result, Retry,
 };
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use crate::Watch;
 use crate::intake::check_session;
 use crate::service::{QueryFn, Service, StreamFn};
+use crate::watch::{Bell, Watch};
 
 /// A service that can take deliveries in and answer queries.
 pub struct Opened {
@@ -91,9 +90,9 @@ impl Opened {
         handler(watch, body).await
     }
 
-    /// What such a query sees. `bell` rings for each key that was appended to.
-    pub fn watch(&self, caller: Caller, bell: broadcast::Receiver<Key>, stop: CancellationToken) -> Watch {
-        Watch { ledger: self.ledger.clone(), caller, bell, stop, has_sessions: self.has_sessions }
+    /// What such a query sees.
+    pub fn watch(&self, caller: Caller, bell: Bell, stop: CancellationToken) -> Watch {
+        Watch { ledger: self.ledger.clone(), caller, bell, hung: None, stop, has_sessions: self.has_sessions }
     }
 
     /// Why the caller's session may not act as of a moment, as far as this service's replica knows.

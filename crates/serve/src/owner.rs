@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
 use ledger::{Delivery, Input, Outcome};
-use messaging::{Committed, Lanes};
+use messaging::Lanes;
 use prost::Message;
 use proto::command::v1::{
     DeliverRequest, GetReceiptRequest, GetReceiptResponse, Seal, deliver_response, get_receipt_response,
@@ -26,6 +26,7 @@ use tracing::{Instrument as _, Span};
 use crate::intake::{GATEWAY, Judge, Refusal};
 use crate::raw::Raw;
 use crate::status;
+use crate::watch::Bell;
 
 const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
@@ -39,7 +40,7 @@ const READ_MAX: usize = 1000;
 pub(crate) struct Owner {
     pub(crate) judge: Judge,
     pub(crate) lanes: Lanes,
-    pub(crate) committed: Committed,
+    pub(crate) bell: Bell,
     pub(crate) stop: CancellationToken,
 }
 
@@ -129,7 +130,7 @@ impl Owner {
     async fn stream(&self, method: &str, seal: &str, body: Bytes) -> Result<Items, Status> {
         let opened = &self.judge.opened;
         let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
-        let watch = opened.watch(caller, self.committed.keys(), self.stop.clone());
+        let watch = opened.watch(caller, Arc::clone(&self.bell), self.stop.clone());
         let items = opened.stream(method, watch, body).await.map_err(status::of)?;
         Ok(items.map(|item| item.map_err(status::of)).boxed())
     }

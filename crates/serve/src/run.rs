@@ -22,6 +22,7 @@ use crate::owner::{Calls, Owner};
 use crate::owners::{Owners, Server};
 use crate::service::Service;
 use crate::transport::{self, Limits, Tls};
+use crate::watch::{Bell, Rings};
 
 /// Where a service finds what it needs.
 #[derive(Clone, Debug)]
@@ -98,10 +99,10 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     tasks.spawn(warn_if_unreached(client, config.broker.url.clone(), stop.clone()));
     let judge = Judge { opened: Arc::clone(&opened), verifier: Arc::new(Verifier::new(config.keys.clone())) };
     start_loops(&config, &judge, &streams, &lanes, (&stop, &tasks))?;
-    let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed: committed.clone() };
+    let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
     tasks.spawn(worker.run(stop.clone(), tasks.clone()));
 
-    let owner = Owner { judge, lanes, committed, stop: stop.clone() };
+    let owner = Owner { judge, lanes, bell: bell(name, streams), stop: stop.clone() };
     // Whoever started us may not care.
     let _ = ready.send(());
     serve_calls(owner, &config, incoming, &stop).await?;
@@ -119,6 +120,14 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
         tracing::warn!(service = name, "not everything was finished in time; it will be delivered again");
     }
     ledger.close().await.map_err(|source| RunError::Ledger { service: name, source })
+}
+
+/// What rings for those who watch: the service's own events, from whichever instance.
+fn bell(domain: &'static str, streams: Streams) -> Bell {
+    Arc::new(move |key| {
+        let (streams, key) = (streams.clone(), key.clone());
+        Box::pin(async move { Box::pin(messaging::rings(&streams, domain, &key).await) as Rings })
+    })
 }
 
 /// A service serves without a broker, too, so nobody would notice.

@@ -106,7 +106,7 @@ impl<'l> Client<'l> {
         R: Message + Default + 'static,
     {
         let opened = &self.ledger.opened;
-        let watch = opened.watch(self.caller.clone(), self.ledger.bell.subscribe(), CancellationToken::new());
+        let watch = opened.watch(self.caller.clone(), self.ledger.bell(), CancellationToken::new());
         let stream = opened.stream(&self.method::<Q>(), watch, request.encode_to_vec().into()).await;
         Ok(judged(stream)?.map(|answer| judged(answer).map(decoded)).boxed())
     }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event::{Event, History, Id, Key, Micros, Record, TraceContext};
+use futures::future::{self, FutureExt as _};
+use futures::stream;
 use ledger::{Chance, Clock, Delivery, Due, EventDelivery, Input, Ledger, Means, Retry};
-use serve::{Opened, Service};
+use serve::{Bell, Opened, Rings, Service};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tracing::Span;
@@ -28,7 +30,7 @@ const LIMIT: u64 = 1000;
 #[derive(Debug)]
 pub struct TestLedger {
     pub(crate) opened: Opened,
-    pub(crate) bell: broadcast::Sender<Key>,
+    bell: broadcast::Sender<Key>,
     url: String,
     clock: Clock,
     time: Arc<AtomicI64>,
@@ -186,6 +188,19 @@ impl TestLedger {
             }
         }
         done
+    }
+
+    /// What rings for those who watch.
+    pub(crate) fn bell(&self) -> Bell {
+        let appended = self.bell.clone();
+        Arc::new(move |key| {
+            let state = (appended.subscribe(), key.clone());
+            let rings = stream::unfold(state, |(mut appended, key)| async move {
+                while appended.recv().await.ok()? != key {}
+                Some(((), (appended, key)))
+            });
+            future::ready(Box::pin(rings) as Rings).boxed()
+        })
     }
 
     /// Takes deliveries in, in one transaction if that is possible.

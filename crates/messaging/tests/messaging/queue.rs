@@ -1,7 +1,5 @@
 //! The gateway's side of the queue, against a real nats-server.
 
-#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

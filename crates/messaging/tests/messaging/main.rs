@@ -1,0 +1,6 @@
+//! Against a real nats-server.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod doorbell;
+mod queue;
