@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use event::Micros;
+use event::{Access, Kind, Micros};
 use http::HeaderMap;
 use identity::{Claims, Principal};
 use tonic::body::Body;
@@ -11,7 +11,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
 use crate::deadline::Deadline;
 use crate::edge::Gateway;
-use crate::error::Refusal;
+use crate::error::{Refusal, Whose};
 use crate::ids;
 use crate::limit::{Buckets, network};
 use crate::routes::Route;
@@ -46,15 +46,20 @@ impl Gateway {
     ) -> Result<Call, Refusal> {
         let now = (self.now)();
         if let Some(peer) = peer {
-            limit(&self.addresses, network(peer.ip()), now)?;
+            limit(&self.addresses, network(peer.ip()), now, Whose::Address)?;
         }
         if metadata_len(headers) > METADATA_LEN_MAX {
             return Err(Refusal::MetadataTooLarge { limit: METADATA_LEN_MAX });
         }
         let route = route.ok_or(Refusal::UnknownMethod)?;
+        // What anybody may command carries credentials; who guesses at them is slowed down.
+        let is_attempt = route.method.access == Access::Anonymous && route.method.kind == Kind::Command;
+        if let Some(peer) = peer.filter(|_| is_attempt) {
+            limit(&self.attempts, network(peer.ip()), now, Whose::Attempts)?;
+        }
         let claims = self.authenticator.caller(route.method.access, headers, now).await?;
         if let Some(claims) = &claims {
-            limit(&self.principals, claims.user, now)?;
+            limit(&self.principals, claims.user, now, Whose::Principal)?;
         }
         Ok(Call {
             principal: self.principal(claims.as_deref()),
@@ -88,8 +93,8 @@ pub(crate) fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
     extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr).or_else(over_tls)
 }
 
-fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros) -> Result<(), Refusal> {
-    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { retry_after })
+fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros, whose: Whose) -> Result<(), Refusal> {
+    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { whose, retry_after })
 }
 
 fn metadata_len(headers: &HeaderMap) -> usize {

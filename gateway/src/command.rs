@@ -41,8 +41,6 @@ struct Sealed {
     /// As receipts have it.
     name: String,
     command: queue::Command,
-    /// The encoded seal.
-    seal: Bytes,
 }
 
 impl Gateway {
@@ -56,7 +54,9 @@ impl Gateway {
     ) -> Result<Bytes, Refusal> {
         let sealed = self.seal(call, request, body)?;
         match call.route.method.delivery {
-            Delivery::Direct => answer::ended(&sealed.name, deliver(call, owner, &sealed).await?),
+            Delivery::Direct => {
+                answer::ended(&sealed.name, deliver(owner, &sealed.command, call.deadline.left()).await?)
+            }
             Delivery::Durable => self.enqueue(call, owner, &sealed).await,
         }
     }
@@ -80,7 +80,7 @@ impl Gateway {
             consistency_token: call.consistency_token.clone(),
             body,
         };
-        Ok(Sealed { name: subject::command_name(&method.name, id), command, seal: seal.encode_to_vec().into() })
+        Ok(Sealed { name: subject::command_name(&method.name, id), command })
     }
 
     /// Stores the command and waits a moment for its outcome. While the broker is away, the owner is called instead: under the same id, so
@@ -98,7 +98,7 @@ impl Gateway {
                 let outcome = tokio::select! { biased;
                     // The broker may have stored it, and only its acknowledgement is missing.
                     outcome = reply.outcome() => outcome,
-                    outcome = deliver(call, owner, sealed) => outcome?,
+                    outcome = deliver(owner, &sealed.command, call.deadline.left()) => outcome?,
                 };
                 answer::ended(&sealed.name, outcome)
             }
@@ -109,9 +109,11 @@ impl Gateway {
     /// Fails with UNAVAILABLE if the broker cannot be reached.
     async fn store(&self, command: &queue::Command, reply: &Reply) -> Result<Stored, Refusal> {
         for _ in 0..STORE_ATTEMPTS {
+            let mut is_full = false;
             match self.queue.publish(command.clone(), reply).await {
                 Ok(()) => return Ok(Stored::New),
-                Err(QueueError::Full) => return Err(Refusal::QueueFull),
+                // Ours may be one of those that fill it.
+                Err(QueueError::Full) => is_full = true,
                 Err(QueueError::TooLarge) => {
                     return Err(Refusal::MessageTooLarge { limit: self.limits.message_len_max });
                 }
@@ -122,6 +124,9 @@ impl Gateway {
             let copy = self.queue.find(&command.method, command.id).await.map_err(|_| Refusal::Unavailable)?;
             if let Some(copy) = copy {
                 return self.compare(command, &copy);
+            }
+            if is_full {
+                return Err(Refusal::QueueFull);
             }
         }
         Err(Refusal::Unavailable)
@@ -155,19 +160,21 @@ impl Gateway {
     }
 }
 
-async fn deliver(call: &Call, owner: &Owner, sealed: &Sealed) -> Result<DeliverResponse, Refusal> {
-    let command = &sealed.command;
+/// Calls the owner of a command, past the queue: the same lanes, the same handler, and one effect however it comes.
+pub(crate) async fn deliver(
+    owner: &Owner,
+    command: &queue::Command,
+    within: Duration,
+) -> Result<DeliverResponse, Refusal> {
+    let seal = seal::from_text(&command.seal).map_err(|_| Refusal::Internal)?;
     let request = DeliverRequest {
         method: command.method.clone(),
-        seal: sealed.seal.clone(),
+        seal: seal.encode_to_vec().into(),
         key: command.key.map(|key| key.to_string()).unwrap_or_default(),
         body: command.body.clone(),
     };
-    let onward = Onward {
-        seal: String::new(),
-        consistency_token: command.consistency_token.clone(),
-        within: Some(call.deadline.left()),
-    };
+    let onward =
+        Onward { seal: String::new(), consistency_token: command.consistency_token.clone(), within: Some(within) };
     owner.deliver(onward, &request).await.map_err(|status| match Refusal::from_owner(status) {
         Refusal::Unavailable => Refusal::CommandUnavailable,
         refusal => refusal,

@@ -15,7 +15,8 @@ pub struct Config {
     pub endpoints: BTreeMap<String, String>,
     /// Files with more encoded descriptor sets, so that the gateway need not be as new as its services.
     pub descriptors: Vec<PathBuf>,
-    /// Where pages may call from over gRPC-Web, such as `https://shop.example`. Empty: from anywhere. Never with the browser's credentials.
+    /// Where pages may call from over gRPC-Web, such as `https://shop.example`; `*`: from anywhere. Empty: from nowhere. Never with the
+    /// browser's credentials.
     pub allowed_origins: Vec<String>,
     /// What clients connect with. None: without TLS.
     pub tls: Option<Tls>,
@@ -39,6 +40,9 @@ pub struct Limits {
     pub look_after: Duration,
     /// Per address; of IPv6 per network of 64 bits.
     pub per_address: Rate,
+    /// The same, of calls that carry credentials: to register, to log in, to refresh a token. Passwords are not to be guessed here, and each
+    /// attempt costs its owner a slow hash.
+    pub attempts_per_address: Rate,
     pub per_principal: Rate,
     /// How far back ended sessions are known. No shorter than an access token lives.
     pub session_memory: Duration,
@@ -55,6 +59,7 @@ impl Default for Limits {
             answer_wait: Duration::from_secs(2),
             look_after: Duration::from_secs(5),
             per_address: Rate { per_second: 2000, burst: 4000 },
+            attempts_per_address: Rate { per_second: 5, burst: 300 },
             per_principal: Rate { per_second: 500, burst: 1000 },
             session_memory: Duration::from_hours(6),
             drain: Duration::from_secs(20),

@@ -42,6 +42,7 @@ pub(crate) struct Gateway {
     pub(crate) rules: Rules,
     pub(crate) authenticator: Authenticator,
     pub(crate) addresses: Buckets<IpAddr>,
+    pub(crate) attempts: Buckets<IpAddr>,
     pub(crate) principals: Buckets<Id>,
     pub(crate) seals: Seals,
     pub(crate) queue: Queue,

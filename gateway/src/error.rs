@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proto::command::v1::Receipt;
 use proto::rpc::bad_request::FieldViolation;
-use proto::rpc::{BadRequest, ErrorInfo, RetryInfo};
+use proto::rpc::{BadRequest, ErrorInfo, QuotaFailure, RetryInfo, quota_failure};
 use proto::{ERROR_DOMAIN, Message as _, Name as _, any};
 use tonic::{Code, Status};
 
@@ -68,7 +68,7 @@ pub enum Refusal {
     #[error("the idempotency key was used with another request")]
     IdempotencyKeyReused,
     #[error("too many calls; wait before you call again")]
-    RateLimited { retry_after: Duration },
+    RateLimited { whose: Whose, retry_after: Duration },
     #[error("too many commands are waiting; send it again later")]
     QueueFull,
     /// Of a query: nothing happened.
@@ -93,6 +93,27 @@ pub enum Refusal {
     Outcome { error: proto::rpc::Status, receipt: Option<Receipt> },
 }
 
+/// Who has used up what may be done in a time.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose {
+    Address,
+    /// Of an address: calls that anybody may make, which carry credentials.
+    Attempts,
+    Principal,
+}
+
+impl Whose {
+    fn violation(self) -> quota_failure::Violation {
+        let (subject, description) = match self {
+            Self::Address => ("address", "calls from one address"),
+            Self::Attempts => ("attempts", "attempts to register, to log in or to refresh a token from one address"),
+            Self::Principal => ("user", "calls of one user"),
+        };
+        let (subject, description) = (subject.to_owned(), description.to_owned());
+        quota_failure::Violation { subject, description, ..quota_failure::Violation::default() }
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -114,6 +135,9 @@ impl From<Refusal> for Status {
                         .map(|after| any(&RetryInfo { retry_delay: prost_types::Duration::try_from(after).ok() })),
                 );
                 let message = refusal.to_string();
+                if let Refusal::RateLimited { whose, .. } = refusal {
+                    details.push(any(&QuotaFailure { violations: vec![whose.violation()] }));
+                }
                 if let Refusal::InvalidFields(field_violations) = refusal {
                     details.push(any(&BadRequest { field_violations }));
                 }
@@ -153,7 +177,7 @@ impl Refusal {
 
     const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::QueueFull => Some(Duration::from_secs(5)),
             Self::Unavailable | Self::CommandUnavailable | Self::Stopping => Some(Duration::from_secs(1)),
             _ => None,

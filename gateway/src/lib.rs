@@ -132,6 +132,7 @@ fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Repli
         rules: Rules::compile(schema)?,
         authenticator: Authenticator::new(keys, EndedSessions::new(limits.session_memory)),
         addresses: Buckets::new(limits.per_address),
+        attempts: Buckets::new(limits.attempts_per_address),
         principals: Buckets::new(limits.per_principal),
         seals,
         queue: deps.queue,

@@ -160,6 +160,19 @@ async fn the_key_is_the_principals_own() {
 }
 
 #[tokio::test]
+async fn an_accepted_command_ends_even_if_the_broker_stays_away() {
+    let world = World::with(|config| config.limits.look_after = Duration::from_millis(100)).await;
+    world.streams.ensure_commands("order").await.unwrap();
+    let name = place(&world, "k", 1).await.unwrap().receipt.unwrap().command;
+    world.nats.kill();
+    eventually("its owner is called directly, and has it", async || {
+        let found = world.get_command(1, &name).await;
+        found.is_ok_and(|found| found.receipt.unwrap().state() == State::Completed)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_accepted_command_outlives_the_loss_of_the_brokers_disk() {
     let world = World::with(|config| config.limits.look_after = Duration::from_millis(100)).await;
     world.streams.ensure_commands("order").await.unwrap();
