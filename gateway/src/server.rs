@@ -55,10 +55,10 @@ pub(crate) async fn routes(
     Ok((Routes::from(router.fallback_service(edge)), health))
 }
 
-/// Lets pages call over gRPC-Web: from the origins that are allowed (any, if none is named), without the browser's credentials.
+/// Lets pages call over gRPC-Web: from the origins that are named, or from anywhere if that is `*`; without the browser's credentials.
 pub(crate) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let origin = |text: &String| HeaderValue::from_str(text).map_err(|_| Error::Origin(text.clone()));
-    let allowed = if origins.is_empty() {
+    let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
         AllowOrigin::list(origins.iter().map(origin).collect::<Result<Vec<_>, _>>()?)

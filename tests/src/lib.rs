@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod browser;
 mod buying;
 mod crates;
 mod events;

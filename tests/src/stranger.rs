@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use millrace::Role;
 use proto::command::v1::Receipt;
 use proto::registration::v1::{LoginRequest, LoginResponse, RegisterRequest};
-use proto::rpc::{BadRequest, ErrorInfo};
+use proto::rpc::{BadRequest, ErrorInfo, QuotaFailure, RetryInfo};
 use proto::{Message, Name};
 use sea_orm::FromQueryResult;
 use serve::raw::Raw;
@@ -127,6 +127,10 @@ pub(crate) struct Refusal {
     pub(crate) fields: Vec<String>,
     pub(crate) message: String,
     pub(crate) receipt: Option<Receipt>,
+    /// When it may be tried again.
+    pub(crate) retry: Option<RetryInfo>,
+    /// What was used up.
+    pub(crate) quotas: Vec<String>,
 }
 
 impl Refusal {
@@ -139,12 +143,16 @@ impl Refusal {
         assert_eq!(info.domain, "millrace");
         let bad: Vec<BadRequest> = details(&told);
         let violations = bad.into_iter().flat_map(|bad| bad.field_violations);
+        let quotas: Vec<QuotaFailure> = details(&told);
+        let quotas = quotas.into_iter().flat_map(|quota| quota.violations);
         Self {
             code: status.code(),
             reason: info.reason.clone(),
             fields: violations.map(|violation| violation.field).collect(),
             message: told.message.clone(),
             receipt: details(&told).pop(),
+            retry: details(&told).pop(),
+            quotas: quotas.map(|violation| violation.subject).collect(),
         }
     }
 

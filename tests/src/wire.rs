@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{Config, Stream};
 use bytes::Bytes;
 use testkit::{eventually, eventually_some};
 
@@ -63,6 +63,14 @@ impl Wire {
             messages.extend(stream.get_raw_message(sequence).await);
         }
         messages
+    }
+
+    /// Changes what a stream holds at most.
+    pub(crate) async fn limit(&self, stream: &str, change: impl FnOnce(&mut Config)) {
+        let mut stream = self.stream(stream).await;
+        let mut config = stream.info().await.unwrap().config.clone();
+        change(&mut config);
+        self.context.update_stream(&config).await.unwrap();
     }
 
     /// As the loss of the broker's memory does. A consumer is made when its stream is there, which may take a moment.

@@ -94,6 +94,9 @@ pub(crate) struct UpArguments {
     /// What all subjects and streams begin with.
     #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace", value_parser = parse_namespace)]
     namespace: String,
+    /// Where pages may call from over gRPC-Web, such as http://localhost:3000, separated by commas; * is anywhere. Nowhere if not given.
+    #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
+    allowed_origins: Vec<String>,
 }
 
 impl UpArguments {
@@ -104,6 +107,7 @@ impl UpArguments {
             nats_server: self.nats_server.clone(),
             namespace: self.namespace.clone(),
             listen: self.listen,
+            allowed_origins: self.allowed_origins.clone(),
         }
     }
 }
@@ -128,7 +132,7 @@ pub(crate) struct RunArguments {
     /// Where roles listen, as <role>=<address>, separated by commas; the address alone is enough for a single role.
     #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
-    /// Where pages may call from over gRPC-Web, separated by commas; from anywhere if not given.
+    /// Where pages may call from over gRPC-Web, such as https://shop.example, separated by commas; * is anywhere. Nowhere if not given.
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,
     /// Files with more descriptor sets, for a gateway that is older than its services.

@@ -24,6 +24,8 @@ pub struct Options {
     pub namespace: String,
     /// Where the gateway listens.
     pub listen: std::net::SocketAddr,
+    /// Where pages may call from.
+    pub allowed_origins: Vec<String>,
 }
 
 /// Why it does not run. Each is one sentence that a user can act on.
@@ -69,6 +71,7 @@ impl Up {
         let database = format!("sqlite://{}/{{service}}.db", data.display());
         let mut settings = Settings::local(database, address, master);
         settings.listen.insert(Role::Gateway, options.listen);
+        settings.allowed_origins.clone_from(&options.allowed_origins);
         let shop = Shop::start(settings, &Role::ALL).await?;
         Ok(Self { shop, broker: own })
     }

@@ -18,6 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::world::{World, order};
 
+const PLACE_ORDER: &str = "millrace.order.v1.OrderService/PlaceOrder";
+
 /// Speaks HTTP/1.1 by hand, as no gRPC client does.
 async fn http(world: &World, request: &str, body: &[u8]) -> (String, Bytes) {
     let mut stream = TcpStream::connect(&world.address).await.unwrap();
@@ -45,7 +47,7 @@ fn find(body: &[u8], what: &[u8]) -> Option<usize> {
 
 #[tokio::test]
 async fn a_page_can_call_over_grpc_web() {
-    let world = World::new().await;
+    let world = World::with(|config| config.allowed_origins = vec!["*".to_owned()]).await;
     let request = format!(
         "POST /millrace.order.v1.OrderService/PlaceOrder HTTP/1.1\r\ncontent-type: application/grpc-web+proto\r\n\
          x-grpc-web: 1\r\norigin: https://shop.example\r\nauthorization: Bearer {}",
@@ -77,6 +79,12 @@ async fn a_browser_asks_first_and_is_told_what_it_may_send() {
     assert!(allowed.contains("idempotency-key") && allowed.contains("authorization"), "{allowed}");
     assert!(!allowed.contains("access-control-allow-credentials"), "{allowed}");
     assert!(!ask("https://elsewhere.example").await.contains("access-control-allow-origin"));
+
+    let world = World::new().await;
+    let ask = format!(
+        "OPTIONS /{PLACE_ORDER} HTTP/1.1\r\norigin: https://shop.example\r\naccess-control-request-method: POST"
+    );
+    assert!(!http(&world, &ask, b"").await.0.contains("access-control-allow-origin"), "nowhere, if nothing is said");
 }
 
 #[tokio::test]

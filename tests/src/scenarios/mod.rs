@@ -1,15 +1,18 @@
 //! What people do with the shop, and what happens to it meanwhile.
 
 mod backdoor;
+mod browser;
 mod edge;
 mod events_sent;
 mod forgeries;
 mod history;
 mod identity;
+mod limits;
 mod money;
 mod orders;
 mod outages;
 mod retries;
 mod stream;
 mod tokens;
+mod watching;
 mod web;

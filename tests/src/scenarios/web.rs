@@ -95,7 +95,7 @@ async fn a_page_is_told_why_it_is_refused() {
 
 #[tokio::test]
 async fn a_browser_is_told_what_a_page_may_send_and_read() {
-    let shop = TestShop::start().await;
+    let shop = TestShop::with(|settings| settings.allowed_origins = vec!["*".to_owned()]).await;
     let (head, _) = http(
         &shop,
         &format!(

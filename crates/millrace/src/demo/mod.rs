@@ -34,6 +34,7 @@ pub async fn run(nats_url: Option<String>, nats_server: Option<PathBuf>, recorde
         // A broker that runs already may hold another demo's streams.
         namespace: format!("demo-{}", std::process::id()),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        allowed_origins: Vec::new(),
     };
     let mut up = Up::start(&options).await?;
     let told = tell(&mut up.shop, recorder).await;
