@@ -5,7 +5,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Database, Processes, buy, settle};
+use harness::{Database, Processes, Shoppers, buy, settle};
 use millrace::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -55,5 +55,22 @@ async fn a_service_that_is_told_to_stop_loses_nothing() {
     }
     killing.cancel();
     let bought = buying.await.unwrap();
+    settle(&processes, &bought).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_killed_costs_no_client_more_than_one_retry() {
+    let mut processes = Processes::start(Database::Sqlite).await;
+    let gateways = [processes.gateway(), processes.add_gateway()];
+    let mut shoppers = Shoppers::enter(&gateways).await;
+    shoppers.bought(20).await;
+    processes.kill_for_now(Role::Gateway).await;
+    shoppers.bought(20).await;
+    processes.start_again(Role::Gateway);
+    harness::serves(&gateways[0]).await;
+    processes.kill_other_gateway();
+    shoppers.bought(20).await;
+    let (bought, retried) = shoppers.leave().await;
+    assert!(retried > 0, "nobody was calling a gateway when it was killed");
     settle(&processes, &bought).await;
 }

@@ -19,8 +19,8 @@ const TO_SETTLE: Duration = Duration::from_secs(90);
 
 /// What one customer bought: the ids that the receipts told.
 pub(crate) struct Bought {
-    customer: Customer,
-    ids: BTreeSet<String>,
+    pub(super) customer: Customer,
+    pub(super) ids: BTreeSet<String>,
 }
 
 /// Customers place so many orders at least, and go on until `enough`; each under one key until the answer is known. Every tenth comes to
@@ -49,7 +49,7 @@ async fn shop(gateway: Channel, number: usize, orders: usize, enough: &Cancellat
 }
 
 /// As a client does: what may still happen is asked for again, under the same key.
-async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
+pub(super) async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
     loop {
         match call().await {
             Ok(answer) => return answer,
@@ -60,7 +60,7 @@ async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> C
 }
 
 /// A connection that breaks under a call shows as CANCELLED, UNKNOWN or INTERNAL, without details of ours.
-fn may_still_happen(status: &Status) -> bool {
+pub(super) fn may_still_happen(status: &Status) -> bool {
     let broken =
         matches!(status.code(), Code::Cancelled | Code::Unknown | Code::Internal) && status.details().is_empty();
     broken || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)

@@ -21,6 +21,8 @@ pub(crate) enum Database {
 /// Each role as a process. They end with the value.
 pub(crate) struct Processes {
     running: BTreeMap<Role, Child>,
+    /// A second gateway, if there is one.
+    other: Option<(Child, SocketAddr)>,
     variables: BTreeMap<String, String>,
     addresses: BTreeMap<Role, SocketAddr>,
     pub(crate) provider: String,
@@ -53,7 +55,7 @@ impl Processes {
         for (role, address) in &addresses {
             variables.insert(endpoint_variable(role.name()), format!("http://{address}"));
         }
-        let mut this = Self { running: BTreeMap::new(), variables, addresses, provider, nats, folder };
+        let mut this = Self { running: BTreeMap::new(), other: None, variables, addresses, provider, nats, folder };
         for role in Role::ALL {
             this.run(role);
         }
@@ -61,7 +63,30 @@ impl Processes {
     }
 
     pub(crate) fn gateway(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.addresses[&Role::Gateway])).unwrap().connect_lazy()
+        channel(self.addresses[&Role::Gateway])
+    }
+
+    /// Runs a second gateway, which shares nothing with the first but the broker and the services.
+    pub(crate) fn add_gateway(&mut self) -> Channel {
+        let address = free_address();
+        self.other = Some((self.spawn(Role::Gateway, address), address));
+        channel(address)
+    }
+
+    /// Kills the second gateway at once, for good.
+    pub(crate) fn kill_other_gateway(&mut self) {
+        let (mut child, _) = self.other.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Kills a role's process at once, and leaves it dead until it is [started](Self::start_again).
+    pub(crate) async fn kill_for_now(&mut self, role: Role) {
+        self.end(role, Signal::KILL).await;
+    }
+
+    pub(crate) fn start_again(&mut self, role: Role) {
+        self.run(role);
     }
 
     /// Kills a role's process at once, and starts it again.
@@ -89,20 +114,24 @@ impl Processes {
     }
 
     fn run(&mut self, role: Role) {
+        let child = self.spawn(role, self.addresses[&role]);
+        self.running.insert(role, child);
+    }
+
+    fn spawn(&self, role: Role, address: SocketAddr) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join(format!("{role}.log")))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_millrace"))
-            .args(["run", role.name(), "--listen", &format!("{role}={}", self.addresses[&role])])
+        Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["run", role.name(), "--listen", &format!("{role}={address}")])
             .env_clear()
             .envs(&self.variables)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap();
-        self.running.insert(role, child);
+            .unwrap()
     }
 
     /// What the processes have said, for the report of a failure.
@@ -115,7 +144,8 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for child in self.running.values_mut() {
+        let other = self.other.iter_mut().map(|(child, _)| child);
+        for child in self.running.values_mut().chain(other) {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -123,6 +153,10 @@ impl Drop for Processes {
             eprintln!("{}", self.logs());
         }
     }
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
 fn tail(log: &str) -> String {
