@@ -2,6 +2,7 @@
 //! protobuf merges messages by concatenation.
 
 use bytes::Bytes;
+use event::ConsistencyToken;
 use proto::Message as _;
 use proto::command::v1::deliver_response::Outcome;
 use proto::command::v1::{DeliverResponse, Receipt, State};
@@ -26,9 +27,11 @@ pub fn accepted(command: &str) -> Bytes {
     with_receipt(&receipt(command, State::Accepted), &[])
 }
 
-/// A receipt of our own.
+/// A receipt of our own. Whoever sends the token of one that is ACCEPTED along with a later call has that wait for this command's end.
 pub fn receipt(command: &str, state: State) -> Receipt {
-    Receipt { command: command.to_owned(), state: state.into(), ..Receipt::default() }
+    let token = (state == State::Accepted).then(|| ConsistencyToken::of_command(command).to_string());
+    let consistency_token = token.unwrap_or_default();
+    Receipt { command: command.to_owned(), state: state.into(), consistency_token, ..Receipt::default() }
 }
 
 /// An encoded response with the receipt in front.

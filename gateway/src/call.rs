@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use event::{Access, Kind, Micros};
+use event::{Access, ConsistencyToken, Kind, Micros};
 use http::HeaderMap;
 use identity::{Claims, Principal};
 use tonic::body::Body;
@@ -104,7 +104,7 @@ fn metadata_len(headers: &HeaderMap) -> usize {
 fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
-    if text.len() > CONSISTENCY_TOKEN_LEN_MAX {
+    if text.len() > CONSISTENCY_TOKEN_LEN_MAX || text.parse::<ConsistencyToken>().is_err() {
         return Err(Refusal::InvalidConsistencyToken);
     }
     Ok(Some(text.to_owned()))

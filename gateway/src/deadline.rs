@@ -19,7 +19,7 @@ pub struct Deadline {
 impl Deadline {
     /// From the client's `grpc-timeout`, cut to `max`; without one, `default`.
     pub fn read(headers: &HeaderMap, default: Duration, max: Duration) -> Self {
-        let asked = headers.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
+        let asked = serve::transport::timeout_in(headers);
         let timeout = asked.unwrap_or(default).min(max);
         Self { at: Instant::now() + timeout.saturating_sub(MARGIN_MAX.min(timeout / 10)), asked: asked.is_some() }
     }
@@ -39,37 +39,9 @@ impl Deadline {
     }
 }
 
-/// The value of `grpc-timeout`: 1 to 8 digits and a unit.
-fn parse(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let amount = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timeout_is_digits_and_a_unit() {
-        assert_eq!(parse("2H"), Some(Duration::from_hours(2)));
-        assert_eq!(parse("99999999m"), Some(Duration::from_millis(99_999_999)));
-        assert_eq!(parse("5u"), Some(Duration::from_micros(5)));
-        for bad in ["", "S", "5", "123456789S", "-1S", "1 S", "1s", "1é"] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_gateway_answers_before_the_client_gives_up() {

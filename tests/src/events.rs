@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use event::Schema;
+use event::{Access, Delivery, Kind, Method, Schema};
 use ledger::Subscription;
 use millrace::Role;
 
@@ -66,10 +66,16 @@ async fn subscriptions_are_those_of_the_table() {
 }
 
 #[tokio::test]
-async fn services_call_only_those_whose_events_they_follow() {
+async fn services_call_only_those_whose_events_they_follow_or_whose_commands_are_queued() {
+    let schema = Schema::embedded().unwrap();
+    let queued = |method: &&Method| {
+        let durable = method.kind == Kind::Command && method.delivery == Delivery::Durable;
+        durable && method.access != Access::Internal
+    };
+    let owners: BTreeSet<_> = schema.methods().filter(queued).map(|method| method.domain.clone()).collect();
     for (service, subscriptions) in services().await {
-        let followed: BTreeSet<_> =
-            subscriptions.into_iter().flat_map(|(_, domains)| domains).filter(|domain| domain != service).collect();
+        let followed = subscriptions.into_iter().flat_map(|(_, domains)| domains);
+        let followed: BTreeSet<_> = followed.chain(owners.iter().cloned()).filter(|domain| domain != service).collect();
         let role: Role = service.parse().unwrap();
         let called: BTreeSet<_> = role.calls().iter().map(|role| role.name().to_owned()).collect();
         assert_eq!(called, followed, "whom {service} calls, and whom it follows");

@@ -2,10 +2,12 @@
 //!
 //! - [`Id`], [`Key`]: what things are called.
 //! - [`Record`]: one row of an event log, wherever it is.
+//! - [`ConsistencyToken`]: what a caller has seen.
 //! - [`headers`]: a record as NATS headers (CloudEvents 1.0, binary mode), and back.
 //! - [`subject`]: the names of subjects, streams and commands.
 //! - [`Schema`]: what the options in the proto files say of methods, events and fields.
 
+mod consistency;
 mod id;
 mod key;
 mod record;
@@ -15,6 +17,7 @@ mod wire;
 pub mod headers;
 pub mod subject;
 
+pub use consistency::{ConsistencyToken, InvalidToken, Seen};
 pub use id::{Id, InvalidId};
 pub use key::{InvalidKey, Key};
 pub use proto::Event;

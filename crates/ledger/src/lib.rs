@@ -16,6 +16,7 @@ mod error;
 mod handlers;
 mod ledger;
 mod migration;
+mod passed;
 mod processor;
 mod reader;
 mod rows;

@@ -1,9 +1,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use event::{Id, Key, Micros, Record};
-use proto::Message as _;
-use proto::command::v1::{ConsistencyToken, consistency_token::Entry};
+use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
 
 use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
@@ -56,9 +54,6 @@ pub(crate) struct Touched {
     pub(crate) stands: bool,
     pub(crate) keys: Vec<(Key, i64)>,
 }
-
-/// Entries in a consistency token at most.
-const TOKEN_ENTRIES: usize = 32;
 
 impl Tx {
     /// Loads an aggregate and locks it until the transaction ends. One that does not exist is empty, at revision 0.
@@ -259,12 +254,8 @@ impl Tx {
 
     /// The token of what the current delivery has appended.
     pub(crate) fn token(&self) -> String {
-        use base64::Engine as _;
-        let entry =
-            |(key, revision): &(Key, i64)| Entry { key: key.to_string(), epoch: self.log.epoch, revision: *revision };
-        let entries = self.touched.keys.iter().take(TOKEN_ENTRIES).map(entry).collect();
-        let token = ConsistencyToken { entries, ..Default::default() };
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token.encode_to_vec())
+        let seen = |(key, revision): &(Key, i64)| Seen { key: key.clone(), epoch: self.log.epoch, revision: *revision };
+        ConsistencyToken::of_entries(self.touched.keys.iter().map(seen)).to_string()
     }
 
     /// Writes what was buffered, and commits. What was appended is to be published.

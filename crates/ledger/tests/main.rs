@@ -45,6 +45,7 @@ mod atomicity;
 mod effects;
 mod events;
 mod interleavings;
+mod passed;
 mod poison;
 mod receipts;
 mod sqlite;

@@ -35,6 +35,8 @@ pub struct Incoming {
     pub seal: String,
     /// The id of the aggregate that it is about; empty: its own.
     pub key: String,
+    /// What must be here before it is begun; empty: nothing.
+    pub consistency_token: String,
     pub body: Bytes,
     pub delivered: u32,
     pub span: Span,
@@ -50,6 +52,10 @@ pub enum Intake {
     SetAside {
         delay: Duration,
         reason: String,
+    },
+    /// What its sender has seen is not here yet, or the command that it is to follow has not ended. It stops nobody.
+    Wait {
+        delay: Duration,
     },
     /// This service cannot do it now.
     GiveBack {
@@ -71,13 +77,22 @@ impl CommandLoop {
         let open = || this.streams.worker(&this.domain);
         consume(&this.domain, &stop, open, |held| {
             let (this, tasks) = (Arc::clone(&this), tasks.clone());
-            async move { this.take(held, &tasks).await }
+            async move { this.take(held, tasks).await }
         })
         .await;
     }
 
-    async fn take(self: Arc<Self>, held: Held, tasks: &TaskTracker) {
+    async fn take(self: Arc<Self>, held: Held, tasks: TaskTracker) {
         let incoming = self.read(&held);
+        if incoming.consistency_token.is_empty() {
+            return self.judge(held, incoming, &tasks).await;
+        }
+        // Another service may have to be asked, and nobody else is to wait for its answer.
+        let spawner = tasks.clone();
+        spawner.spawn(async move { self.judge(held, incoming, &tasks).await });
+    }
+
+    async fn judge(&self, held: Held, incoming: Incoming, tasks: &TaskTracker) {
         let span = incoming.span.clone();
         match (self.intake)(incoming).instrument(span.clone()).await {
             Intake::Deliver(delivery) => {
@@ -100,6 +115,10 @@ impl CommandLoop {
             Intake::SetAside { delay, reason } => {
                 trace::span::record_outcome(&span, "given_back");
                 span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was set aside"));
+                held.set_aside(delay).await;
+            }
+            Intake::Wait { delay } => {
+                trace::span::record_outcome(&span, "given_back");
                 held.set_aside(delay).await;
             }
             Intake::GiveBack { delay, reason } => {
@@ -128,6 +147,7 @@ impl CommandLoop {
             id: id.parse().ok(),
             seal: text(headers::SEAL),
             key: text(headers::KEY),
+            consistency_token: text(headers::CONSISTENCY_TOKEN),
             body: held.message.payload.clone(),
             delivered: held.delivered(),
             span,

@@ -37,13 +37,14 @@ impl Role {
     }
 
     /// Whom it calls, and so whose pair keys it holds. The gateway calls everybody: with queries, with direct commands, for receipts. A
-    /// service calls those whose events it follows, to read what the broker did not bring from their logs. `tests/` keeps this list in step
-    /// with the subscriptions; there is no other call between services.
+    /// service calls those whose events it follows, to read what the broker did not bring from their logs, and those whose commands may be
+    /// ACCEPTED, to ask whether one that a consistency token names has ended. `tests/` keeps this list in step with the subscriptions and the
+    /// protos; there is no other call between services.
     pub const fn calls(self) -> &'static [Self] {
         match self {
             Self::Gateway => &[Self::Registration, Self::User, Self::Order, Self::Billing],
-            Self::Registration => &[Self::User],
-            Self::User => &[Self::Registration],
+            Self::Registration => &[Self::User, Self::Order],
+            Self::User => &[Self::Registration, Self::Order],
             Self::Order => &[Self::Registration, Self::User, Self::Billing],
             Self::Billing => &[Self::Registration, Self::User, Self::Order],
         }

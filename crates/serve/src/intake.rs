@@ -12,6 +12,7 @@ use messaging::{Incoming, Intake};
 use proto::command::v1::Seal;
 use tracing::Span;
 
+use crate::consistency::Consistency;
 use crate::opened::Opened;
 
 /// The only caller that may bring what a user asked for.
@@ -19,12 +20,30 @@ pub const GATEWAY: &str = "gateway";
 /// A command whose key or method is not known here waits so long for an instance that knows it, and is looked at as often.
 const UNKNOWN_WAIT: Duration = Duration::from_hours(24);
 const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
+/// The delay of a command that waits for another one grows so often.
+const LATER_MAX: i32 = 6;
 
 /// What judges whatever comes to a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
     pub(crate) opened: Arc<Opened>,
     pub(crate) verifier: Arc<Verifier>,
+    pub(crate) consistency: Consistency,
+}
+
+/// A command as it came, not verified yet.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// The full name of its method.
+    pub(crate) method: &'a str,
+    pub(crate) seal: &'a Seal,
+    /// The id of the aggregate that it is about; empty: its own.
+    pub(crate) key: &'a str,
+    pub(crate) body: Bytes,
+    /// The consistency token; empty: none.
+    pub(crate) token: &'a str,
+    /// How long it may wait for what its token tells of.
+    pub(crate) patience: Duration,
 }
 
 /// Why a command was not delivered.
@@ -33,6 +52,8 @@ pub(crate) enum Refusal {
     Seal(SealError),
     /// The seal is good, and does not allow this.
     Forbidden(&'static str),
+    /// What its sender has seen is not here yet, or the command that it is to follow has not ended.
+    Behind,
     /// The slow step of the command refused it, or could not be done.
     Prepare(Error),
 }
@@ -48,8 +69,9 @@ impl Judge {
             Ok(sealed) => sealed,
             Err(error) => return Intake::Drop(error.to_string()),
         };
-        let Incoming { id, key, body, delivered, span, .. } = incoming;
-        match self.command(&method, &sealed, &key, body, span).await {
+        let Incoming { id, key, body, delivered, span, consistency_token: token, .. } = incoming;
+        let asked = Asked { method: &method, seal: &sealed, key: &key, body, token: &token, patience: Duration::ZERO };
+        match self.command(asked, span).await {
             Ok((command, _)) if Some(command.id) != id => Intake::Drop("it was sealed for another command".to_owned()),
             Ok((command, span)) => {
                 Intake::Deliver(Box::new(Delivery { input: Input::Command(command), delivered, span }))
@@ -57,10 +79,17 @@ impl Judge {
             Err(Refusal::Seal(error)) if error.may_become_good() => not_judged(delivered, error.to_string()),
             Err(Refusal::Seal(error)) => Intake::Drop(error.to_string()),
             Err(Refusal::Forbidden(reason)) => Intake::Drop(reason.to_owned()),
+            Err(Refusal::Behind) => Intake::Wait { delay: self.later(delivered) },
             Err(Refusal::Prepare(error)) => {
                 Intake::GiveBack { delay: Duration::from_secs(1), reason: error.to_string() }
             }
         }
+    }
+
+    /// The more often it has come, the more seldom it is looked at.
+    fn later(&self, delivered: u32) -> Duration {
+        let ledger = &self.opened.ledger;
+        ledger.retry().delay(i32::try_from(delivered).unwrap_or(LATER_MAX).min(LATER_MAX), ledger.chance())
     }
 
     fn method_of(&self, kebab: &str) -> Option<String> {
@@ -73,15 +102,9 @@ impl Judge {
     }
 
     /// Verifies a sealed command, and does its slow step.
-    pub(crate) async fn command(
-        &self,
-        method: &str,
-        sealed: &Seal,
-        key: &str,
-        body: Bytes,
-        span: Span,
-    ) -> Result<(Command, Span), Refusal> {
-        let verified = self.verifier.verify(sealed, method, &body).map_err(Refusal::Seal)?;
+    pub(crate) async fn command(&self, asked: Asked<'_>, span: Span) -> Result<(Command, Span), Refusal> {
+        let Asked { method, seal, key, body, token, patience } = asked;
+        let verified = self.verifier.verify(seal, method, &body).map_err(Refusal::Seal)?;
         let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
         if access != Access::Internal && verified.principal.caller != GATEWAY {
             return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
@@ -108,10 +131,29 @@ impl Judge {
             refused,
             prepared: None,
         };
+        if !self.may_begin(&mut command, token, patience).await.map_err(Refusal::Prepare)? {
+            return Err(Refusal::Behind);
+        }
         if command.refused.is_none() {
             self.prepare(&mut command).await.map_err(Refusal::Prepare)?;
         }
         Ok((command, span))
+    }
+
+    /// Whether its sender has seen nothing that is not here yet. One that is refused anyway, was done before or comes too late has nothing to
+    /// wait for.
+    async fn may_begin(&self, command: &mut Command, token: &str, patience: Duration) -> Result<bool> {
+        if token.is_empty() || command.refused.is_some() || process_now() > command.not_after {
+            return Ok(true);
+        }
+        match self.consistency.reached(token, &command.caller, patience).await {
+            Ok(false) => Ok(self.opened.ledger.receipt(command.id).await?.is_some()),
+            Err(Error::Rejected(rejection)) => {
+                command.refused = Some(rejection);
+                Ok(true)
+            }
+            reached => reached,
+        }
     }
 
     /// Does the slow step of a command. What it refuses is refused like what the handler refuses; what fails in it for good fails in the

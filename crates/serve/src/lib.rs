@@ -9,6 +9,7 @@ pub mod raw;
 pub mod telemetry;
 pub mod transport;
 
+mod consistency;
 mod effects;
 mod heal;
 mod intake;

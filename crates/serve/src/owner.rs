@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use event::headers;
@@ -10,11 +11,11 @@ use event::{Key, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
-use ledger::{Delivery, Input, Outcome};
+use ledger::{Caller, Delivery, Input, Outcome};
 use messaging::Lanes;
 use prost::Message;
 use proto::command::v1::{
-    DeliverRequest, GetReceiptRequest, GetReceiptResponse, Seal, deliver_response, get_receipt_response,
+    DeliverRequest, GetReceiptRequest, GetReceiptResponse, deliver_response, get_receipt_response,
 };
 use proto::eventlog::v1::{ReadRequest, ReadResponse};
 use tokio_util::sync::CancellationToken;
@@ -23,16 +24,18 @@ use tonic::server::Grpc;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
-use crate::intake::{GATEWAY, Judge, Refusal};
+use crate::intake::{Asked, GATEWAY, Judge, Refusal};
 use crate::raw::Raw;
-use crate::status;
 use crate::watch::Bell;
+use crate::{status, transport};
 
 const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 /// What one call may carry. Larger than any request that the gateway lets through, with its seal.
 const REQUEST_MAX: usize = 1 << 20;
+/// What is left of a call's time when it has waited, so that it is told.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 /// Events and ranges of one [`READ`] at most.
 const READ_MAX: usize = 1000;
 
@@ -44,31 +47,53 @@ pub(crate) struct Owner {
     pub(crate) stop: CancellationToken,
 }
 
+/// What comes with a call's body.
+struct Metadata {
+    seal: String,
+    /// The consistency token; empty: none.
+    token: String,
+    /// How long the call may wait for what its token tells of.
+    patience: Duration,
+}
+
 type Items = BoxStream<'static, Result<Bytes, Status>>;
 
 impl Owner {
-    async fn unary(&self, method: &str, seal: &str, body: Bytes) -> Result<Bytes, Status> {
+    async fn unary(&self, method: &str, metadata: &Metadata, body: Bytes) -> Result<Bytes, Status> {
         match method {
-            DELIVER => self.deliver(body).await,
-            GET_RECEIPT => self.receipt(seal, body).await,
-            READ => self.read(seal, body).await,
+            DELIVER => self.deliver(metadata, body).await,
+            GET_RECEIPT => self.receipt(&metadata.seal, body).await,
+            READ => self.read(&metadata.seal, body).await,
             _ => {
                 let opened = &self.judge.opened;
                 if !opened.answers(method) {
                     return Err(status::unimplemented());
                 }
-                let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
+                let caller = self.asks(method, metadata, &body).await?;
                 let reader = opened.ledger.reader(caller).await.map_err(status::of)?;
                 opened.query(method, reader, body).await.map_err(status::of)
             }
         }
     }
 
-    async fn deliver(&self, body: Bytes) -> Result<Bytes, Status> {
+    /// Who asks a query, once this service has seen what they have seen.
+    async fn asks(&self, method: &str, metadata: &Metadata, body: &Bytes) -> Result<Caller, Status> {
+        let caller = self.judge.query(method, &metadata.seal, body).await.map_err(status::of_refusal)?;
+        let reached = self.judge.consistency.reached(&metadata.token, &caller, metadata.patience).await;
+        if reached.map_err(status::of)? { Ok(caller) } else { Err(status::behind()) }
+    }
+
+    async fn deliver(&self, metadata: &Metadata, body: Bytes) -> Result<Bytes, Status> {
         let request: DeliverRequest = decode(body)?;
-        let sealed: Seal = decode(request.seal)?;
-        let judged = self.judge.command(&request.method, &sealed, &request.key, request.body, Span::current()).await;
-        let (command, span) = judged.map_err(status::of_refusal)?;
+        let asked = Asked {
+            method: &request.method,
+            seal: &decode(request.seal)?,
+            key: &request.key,
+            body: request.body,
+            token: &metadata.token,
+            patience: metadata.patience,
+        };
+        let (command, span) = self.judge.command(asked, Span::current()).await.map_err(status::of_refusal)?;
         let (method, id) = (command.method.clone(), command.id);
         trace::span::record_command(&span, id);
         match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
@@ -127,9 +152,9 @@ impl Owner {
         Ok(ReadResponse { events, truncated }.encode_to_vec().into())
     }
 
-    async fn stream(&self, method: &str, seal: &str, body: Bytes) -> Result<Items, Status> {
+    async fn stream(&self, method: &str, metadata: &Metadata, body: Bytes) -> Result<Items, Status> {
         let opened = &self.judge.opened;
-        let caller = self.judge.query(method, seal, &body).await.map_err(status::of_refusal)?;
+        let caller = self.asks(method, metadata, &body).await?;
         let watch = opened.watch(caller, Arc::clone(&self.bell), self.stop.clone());
         let items = opened.stream(method, watch, body).await.map_err(status::of)?;
         Ok(items.map(|item| item.map_err(status::of)).boxed())
@@ -189,8 +214,8 @@ async fn unary_call(
     span: Span,
     call: tonic::Request<Bytes>,
 ) -> Result<tonic::Response<Bytes>, Status> {
-    let seal = begin(&span, &call);
-    let answer = owner.unary(&method, &seal, call.into_inner()).instrument(span.clone()).await;
+    let metadata = begin(&span, &call);
+    let answer = owner.unary(&method, &metadata, call.into_inner()).instrument(span.clone()).await;
     trace::span::record_server(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
     answer.map(tonic::Response::new)
 }
@@ -201,14 +226,20 @@ async fn stream_call(
     span: Span,
     call: tonic::Request<Bytes>,
 ) -> Result<tonic::Response<Items>, Status> {
-    let seal = begin(&span, &call);
-    let answer = owner.stream(&method, &seal, call.into_inner()).instrument(span.clone()).await;
+    let metadata = begin(&span, &call);
+    let answer = owner.stream(&method, &metadata, call.into_inner()).instrument(span.clone()).await;
     trace::span::record_server(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
     answer.map(tonic::Response::new)
 }
 
-/// Goes on in the caller's trace, and takes the seal out of the metadata.
-fn begin(span: &Span, call: &tonic::Request<Bytes>) -> String {
+/// Goes on in the caller's trace, and reads what came with the call.
+fn begin(span: &Span, call: &tonic::Request<Bytes>) -> Metadata {
     trace::follow(span, &trace::extract(call.metadata()));
-    call.metadata().get(headers::SEAL).and_then(|seal| seal.to_str().ok()).unwrap_or_default().to_owned()
+    let text = |name| call.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let within = transport::timeout_in(call.metadata().as_ref()).unwrap_or(Duration::MAX);
+    Metadata {
+        seal: text(headers::SEAL),
+        token: text(headers::CONSISTENCY_TOKEN),
+        patience: within.saturating_sub(ANSWER_MARGIN.min(within / 10)),
+    }
 }

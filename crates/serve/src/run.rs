@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
+use crate::consistency::Consistency;
 use crate::effects::Worker;
 use crate::heal::Healer;
 use crate::intake::Judge;
@@ -97,8 +98,13 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
 
     let tasks = TaskTracker::new();
     tasks.spawn(warn_if_unreached(client, config.broker.url.clone(), stop.clone()));
-    let judge = Judge { opened: Arc::clone(&opened), verifier: Arc::new(Verifier::new(config.keys.clone())) };
-    start_loops(&config, &judge, &streams, &lanes, (&stop, &tasks))?;
+    let owners = owners(name, &config)?;
+    let judge = Judge {
+        consistency: Consistency::new(Arc::clone(&opened), owners.clone()),
+        opened,
+        verifier: Arc::new(Verifier::new(config.keys.clone())),
+    };
+    start_loops(&config, &judge, owners, &streams, &lanes, (&stop, &tasks));
     let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
     tasks.spawn(worker.run(stop.clone(), tasks.clone()));
 
@@ -158,10 +164,11 @@ fn has_durable_commands(schema: &Schema, domain: &str) -> bool {
 fn start_loops(
     config: &Config,
     judge: &Judge,
+    owners: Owners,
     streams: &Streams,
     lanes: &Lanes,
     (stop, tasks): (&CancellationToken, &TaskTracker),
-) -> Result<(), RunError> {
+) {
     let opened = &judge.opened;
     if has_durable_commands(&opened.schema, opened.name) {
         let judge = judge.clone();
@@ -192,11 +199,10 @@ fn start_loops(
         namespace: config.broker.namespace.clone(),
         ledger: opened.ledger.clone(),
         lanes: lanes.clone(),
-        owners: owners(opened.name, config)?,
+        owners,
         schema: Arc::clone(&opened.schema),
     };
     tasks.spawn(healer.run(stop.clone()));
-    Ok(())
 }
 
 fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {

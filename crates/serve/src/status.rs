@@ -39,6 +39,7 @@ pub(crate) fn of_refusal(refusal: Refusal) -> Status {
             tracing::error!(%error, "a call was refused");
             refused(Code::PermissionDenied, "BAD_SEAL", "the call is not sealed for this service")
         }
+        Refusal::Behind => behind(),
         Refusal::Forbidden(reason) => refused(Code::PermissionDenied, "FORBIDDEN", reason),
     }
 }
@@ -50,6 +51,12 @@ pub(crate) fn refused(code: Code, reason: &'static str, message: &str) -> Status
 
 pub(crate) fn unavailable() -> Status {
     later("UNAVAILABLE", "the service cannot answer now", Duration::from_secs(1))
+}
+
+/// What the caller has seen is not here yet.
+pub(crate) fn behind() -> Status {
+    let message = "what the consistency token tells of has not come here yet; try again";
+    later("REPLICA_BEHIND", message, Duration::from_millis(250))
 }
 
 /// UNAVAILABLE, with the delay after which it makes sense to try again.

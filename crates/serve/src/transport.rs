@@ -3,6 +3,7 @@
 
 mod backoff;
 mod channel;
+mod timeout;
 mod tls;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 pub use channel::channel;
+pub use timeout::timeout_in;
 pub use tls::Tls;
 
 /// Why nothing can be served, or nobody called.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{History, Key, Micros, Record, TraceContext, headers, subject};
+use event::{ConsistencyToken, History, Key, Micros, Record, TraceContext, headers, subject};
 use proto::order::v1::{GetOrderRequest, ListOrdersRequest, WatchOrderRequest, WatchOrderResponse};
 use proto::registration::v1::LogoutSuccess;
 use proto::{Message as _, Name as _};
@@ -37,15 +37,16 @@ async fn a_query_goes_to_its_owner_on_behalf_of_who_asks() {
 async fn nothing_of_a_clients_metadata_reaches_the_owner_but_what_is_meant_to() {
     let world = World::new().await;
     let mut request = world.call(get_order());
+    let token = ConsistencyToken::of_command("order.place-order/AAAAAAAAAAAAAAAAAAAAAA").to_string();
     for (name, value) in
-        [("consistency-token", "seen"), ("millrace-seal", "forged"), ("millrace-key", "x"), ("x-admin", "1")]
+        [("consistency-token", token.as_str()), ("millrace-seal", "forged"), ("millrace-key", "x"), ("x-admin", "1")]
     {
         request = with(request, name, value);
     }
     request.set_timeout(Duration::from_secs(5));
     world.orders().get_order(request).await.unwrap();
     let metadata = world.owner.kept.lock().unwrap().metadata.clone();
-    assert_eq!(metadata.get("consistency-token").unwrap(), "seen");
+    assert_eq!(metadata.get("consistency-token").unwrap(), token.as_str());
     for name in ["authorization", "millrace-key", "x-admin"] {
         assert!(metadata.get(name).is_none(), "{name}");
     }

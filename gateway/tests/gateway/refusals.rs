@@ -98,6 +98,7 @@ async fn keys_and_tokens_that_cannot_be_ours_are_refused() {
     for (name, value, why) in [
         ("idempotency-key", String::new(), "INVALID_IDEMPOTENCY_KEY"),
         ("idempotency-key", "k".repeat(256), "INVALID_IDEMPOTENCY_KEY"),
+        ("consistency-token", "seen".to_owned(), "INVALID_CONSISTENCY_TOKEN"),
         ("consistency-token", "t".repeat(5000), "INVALID_CONSISTENCY_TOKEN"),
     ] {
         let request = with(world.call(order(1).encode_to_vec().into()), name, &value);

@@ -11,6 +11,7 @@ mod limits;
 mod money;
 mod orders;
 mod outages;
+mod read_your_writes;
 mod retries;
 mod stream;
 mod tokens;

@@ -97,6 +97,11 @@ pub(crate) async fn find(
     Entity::find_by_id((subscription.to_owned(), key.to_string())).one(connection).await
 }
 
+/// Those of these rows that there are.
+pub(crate) async fn find_all(connection: &impl ConnectionTrait, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
+    Entity::find().filter(those(ids)).all(connection).await
+}
+
 /// The WAITING rows of these subscriptions that are due.
 fn due(names: &[&'static str], now: Micros) -> Select<Entity> {
     let waiting = Entity::find().filter(Column::State.eq(State::Waiting)).filter(Column::Due.lte(now.0));
