@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up check deny help
+.PHONY: demo test up load check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -10,6 +10,9 @@ test: ## All tests, with a real nats-server and PostgreSQL
 
 up: ## The whole shop in one process, to point a client at (more by ARGS=...)
 	@scripts/run up $(ARGS)
+
+load: ## What an order costs, against its raw parts and a hand-written path (more by ARGS=--help)
+	@scripts/load $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check
