@@ -105,6 +105,8 @@ pub enum Outcome {
     Skipped,
     /// It was taken in before.
     Duplicate,
+    /// It is not of the log that is followed. Dropped.
+    Stranger,
     /// Its key waits or is parked; it was noted, and will be read from the owner's log.
     Noted,
     /// A revision is missing. Nothing was changed: bring it again as [`Means::StreamLate`] when the stream had time to bring what is
@@ -122,6 +124,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Skipped => "skipped",
             Self::Duplicate => "duplicate",
+            Self::Stranger => "stranger",
             Self::Noted => "noted",
             Self::Gap => "gap",
             Self::GivenBack { .. } => "given_back",

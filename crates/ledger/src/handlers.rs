@@ -181,6 +181,8 @@ pub struct Subscription {
     pub name: &'static str,
     /// Raised when the types that it handles, or what it makes of them, change.
     pub version: i32,
+    /// Nothing is done for what happened before it was first started.
+    pub(crate) from_now: bool,
     /// The kind of aggregate that it acts on, under the id of the event's key; none for a replica.
     pub(crate) acts_on: Option<&'static str>,
     /// The handler of each type, with the domain and aggregate that the type is of.
@@ -196,13 +198,21 @@ pub struct Followed {
 
 impl Subscription {
     pub fn new(name: &'static str, version: i32) -> Self {
-        Self { name, version, acts_on: None, handlers: HashMap::new() }
+        Self { name, version, from_now: false, acts_on: None, handlers: HashMap::new() }
     }
 
     /// The subscription changes the aggregate of this kind whose id is that of the event's key. Its head is locked up front.
     #[must_use]
     pub const fn acts_on(mut self, kind: &'static str) -> Self {
         self.acts_on = Some(kind);
+        self
+    }
+
+    /// Its work is wanted only for what happens from its first start on: for older events its cursors move, and no handler is called. A
+    /// mailer that is added in the second year must not mail the first one's news.
+    #[must_use]
+    pub const fn from_now(mut self) -> Self {
+        self.from_now = true;
         self
     }
 

@@ -1,6 +1,7 @@
 use std::any::Any;
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +15,12 @@ use crate::database::Database;
 use crate::delivery::{Answer, Caller, Command, Ended, Prepared};
 use crate::error::{Error, Result};
 use crate::handlers::{Begun, Handlers, reference};
+use crate::heads::suspended;
 use crate::processor::{command, event::parse_waits_for, guarded};
 use crate::reader::Reader;
-use crate::store::{cursor, effect, event_log, log, receipt, subscription};
+use crate::store::{cursor, effect, event_log, followed_log, log, receipt};
 use crate::tx::{Cause, Log, Touched, Tx};
+use crate::versions;
 
 /// A service's database with its handlers: takes deliveries in, and tells what is still to be done. Knows nothing of the broker.
 #[derive(Clone, Debug)]
@@ -33,8 +36,14 @@ pub(crate) struct Inner {
     /// `service/<name>`: who acts where no user asked.
     pub(crate) name: String,
     pub(crate) chance: Chance,
-    clock: Clock,
-    log: Log,
+    pub(crate) clock: Clock,
+    pub(crate) log: Log,
+    /// The logs of others that are followed, by domain.
+    pub(crate) followed: RwLock<HashMap<String, Id>>,
+    /// This log was found to be older than what others have read of it.
+    pub(crate) behind: AtomicBool,
+    /// Subscriptions whose work another version of the code has taken over.
+    pub(crate) disowned: RwLock<HashSet<&'static str>>,
     state: Arc<dyn Any + Send + Sync>,
     /// Events that were published and are not marked yet: the next batch marks them on its way.
     published: Mutex<Vec<Uuid>>,
@@ -97,6 +106,15 @@ pub struct Due {
     pub revision: i64,
     /// What its handler waits for, and since when.
     pub waits_for: Option<(Key, Micros)>,
+    /// What was applied is to be [compared](Ledger::compare) first.
+    pub compare: bool,
+}
+
+impl Due {
+    /// After which revision the owner's log is to be read. What is to be compared is read, too.
+    pub fn after(&self) -> i64 {
+        if self.compare { (self.revision - 1).max(0) } else { self.revision }
+    }
 }
 
 /// Keys that are remembered as needed at most.
@@ -111,15 +129,18 @@ impl Ledger {
         let txn = parts.db.begin().await?;
         let now = parts.clock.now(&txn).await?;
         let row = log::read_or_draw(&txn, &parts.chance, now).await?;
-        let subscriptions =
-            parts.handlers.subscriptions().map(|subscription| (subscription.name, subscription.version));
-        subscription::insert_missing(&txn, subscriptions).await?;
+        versions::take_over(&txn, &parts.handlers, now).await?;
+        let followed = followed_log::all(&txn).await?;
         txn.commit().await?;
         let id = row.log_id.parse().map_err(|_| Error::Failed("the log's id cannot be read".to_owned()))?;
+        let known = |row: followed_log::Model| Some((row.owner, row.log_id.parse().ok()?));
         Ok(Self(Arc::new(Inner {
             known_types: parts.schema.events().map(|kind| kind.type_name.clone()).collect(),
             name: format!("service/{}", parts.name),
             log: Log { id, epoch: row.epoch, fingerprint_key: row.fingerprint_key },
+            followed: RwLock::new(followed.into_iter().filter_map(known).collect()),
+            behind: AtomicBool::new(row.behind.is_some()),
+            disowned: RwLock::default(),
             db: parts.db,
             handlers: parts.handlers,
             retry: parts.retry,
@@ -212,7 +233,10 @@ impl Ledger {
 
     /// Keys that wait and are due, taken for `lease`: other instances leave them alone for that long.
     pub async fn take_due(&self, lease: Duration, limit: u64) -> Result<Vec<Due>> {
-        let names: Vec<_> = self.0.handlers.subscriptions.keys().copied().collect();
+        if self.was_behind() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<_> = self.0.handlers.subscriptions.keys().copied().filter(|name| self.owned(name)).collect();
         let now = self.0.clock.now(self.0.db.reader()).await?;
         // Most often there is nothing, and then nobody is kept from writing.
         if !cursor::any_due(self.0.db.reader(), &names, now).await? {
@@ -227,7 +251,8 @@ impl Ledger {
     fn due(&self, row: &cursor::Model) -> Option<Due> {
         let (name, _) = self.0.handlers.subscriptions.get_key_value(row.subscription.as_str())?;
         let waits_for = row.reason.as_deref().and_then(parse_waits_for);
-        Some(Due { subscription: name, key: row.key.parse().ok()?, revision: row.revision, waits_for })
+        let compare = row.state == cursor::State::Comparing;
+        Some(Due { subscription: name, key: row.key.parse().ok()?, revision: row.revision, waits_for, compare })
     }
 
     pub(crate) fn need(&self, key: &Key) {
@@ -244,6 +269,9 @@ impl Ledger {
 
     /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).
     pub async fn lease_effects(&self, lease: Duration, limit: u64) -> Result<Vec<Leased>> {
+        if self.was_behind() {
+            return Ok(Vec::new());
+        }
         let kinds: Vec<_> = self.0.handlers.effects.keys().copied().collect();
         let now = self.0.clock.now(self.0.db.reader()).await?;
         if !effect::any_due(self.0.db.reader(), &kinds, now).await? {
@@ -307,9 +335,17 @@ impl Ledger {
     pub(crate) async fn begin(&self) -> Result<Tx> {
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
+        // Another instance, or another process, may have found out or raised the epoch.
+        let row = log::read(&txn).await?;
+        self.0.behind.store(row.behind.is_some(), Ordering::Relaxed);
+        if let Some(reason) = row.behind {
+            return Err(suspended(&reason));
+        }
         let book = Book::marking(self.some_published());
-        let (log, chance, state) = (self.0.log.clone(), self.0.chance.clone(), Arc::clone(&self.0.state));
-        Ok(Tx { txn, book, now, log, chance, state, cause: Cause::default(), touched: Touched::default() })
+        let log = Log { epoch: row.epoch, ..self.0.log.clone() };
+        let (chance, state) = (self.0.chance.clone(), Arc::clone(&self.0.state));
+        let (cause, touched) = (Cause::default(), Touched::default());
+        Ok(Tx { txn, book, now, log, chance, state, starts: HashMap::new(), cause, touched })
     }
 
     /// What the next transaction is to mark. If that fails the marks are lost, which costs no more than publishing those events twice.

@@ -8,12 +8,15 @@
 //! - For what brings deliveries: [`Ledger`], [`Handlers`], [`Subscription`].
 
 mod aggregate;
+mod audit;
 mod book;
 mod clock;
+mod compare;
 mod database;
 mod delivery;
 mod error;
 mod handlers;
+mod heads;
 mod ledger;
 mod migration;
 mod passed;
@@ -22,15 +25,19 @@ mod reader;
 mod rows;
 mod store;
 mod tx;
+mod versions;
 
 pub use aggregate::{Aggregate, At, EventSet, Loaded};
+pub use audit::AuditedLog;
 pub use clock::{Chance, Clock, process_now};
+pub use compare::Compared;
 pub use database::{Database, OpenError, private_file};
 pub use delivery::{
     Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
 };
 pub use error::{Code, Error, Rejection, Result, internal};
 pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
+pub use heads::{Heads, KeyHead, Place, Since};
 pub use ledger::{Due, Leased, Ledger, Parts, Retry};
 pub use migration::migrations;
 pub use processor::Processed;

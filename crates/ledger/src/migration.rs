@@ -2,13 +2,13 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary, binary_null, integer, small_integer, string, string_null, text_null, uuid,
-    uuid_null,
+    big_integer, big_integer_null, binary, binary_null, boolean, integer, small_integer, string, string_null,
+    text_null, uuid, uuid_null,
 };
 
 /// The migrations of the ledger, in order.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(CreateLedger)]
+    vec![Box::new(CreateLedger), Box::new(AddAudit)]
 }
 
 struct CreateLedger;
@@ -173,5 +173,41 @@ fn indexes() -> [IndexCreateStatement; 3] {
         Index::create().name("event_log_unpublished").table("event_log").col("time").and_where(unpublished).to_owned(),
         Index::create().name("cursor_due").table("cursor").col("due").and_where(waiting).to_owned(),
         Index::create().name("effect_open").table("effect").col("leased_until").and_where(open).to_owned(),
+    ]
+}
+
+/// What the audit, the comparison and a log that is older than its readers need to remember.
+struct AddAudit;
+
+impl MigrationName for AddAudit {
+    fn name(&self) -> &'static str {
+        "m0002_add_audit"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for AddAudit {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = |table: &'static str, column: ColumnDef| Table::alter().table(table).add_column(column).to_owned();
+        manager.alter_table(add("log", text_null("behind"))).await?;
+        manager.alter_table(add("followed_log", string_null("compared_to"))).await?;
+        manager.alter_table(add("followed_log", boolean("rebuilds").default(false).to_owned())).await?;
+        manager.drop_index(Index::drop().name("cursor_due").table("cursor").to_owned()).await?;
+        for index in audit_indexes() {
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+}
+
+fn audit_indexes() -> [IndexCreateStatement; 3] {
+    use crate::store::cursor::State;
+    let due = Expr::col("state").is_in([State::Waiting as i16, State::Comparing as i16]);
+    let placed = Expr::col("position").is_not_null();
+    let unplaced = Expr::col("position").is_null();
+    [
+        Index::create().name("cursor_due").table("cursor").col("due").and_where(due).to_owned(),
+        Index::create().name("event_log_placed").table("event_log").col("position").and_where(placed).to_owned(),
+        Index::create().name("event_log_unplaced").table("event_log").col("time").and_where(unplaced).to_owned(),
     ]
 }

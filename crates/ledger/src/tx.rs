@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
@@ -24,6 +25,8 @@ pub struct Tx {
     pub(crate) log: Log,
     pub(crate) chance: Chance,
     pub(crate) state: Arc<dyn Any + Send + Sync>,
+    /// From when on the work of subscriptions is wanted, in microseconds since 1970.
+    pub(crate) starts: HashMap<String, i64>,
     /// Of the delivery that is being handled.
     pub(crate) cause: Cause,
     pub(crate) touched: Touched,

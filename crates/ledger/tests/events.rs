@@ -5,7 +5,8 @@ use millrace_ledger::{Means, Outcome};
 use proto::order::v1::OrderPaymentChanged;
 
 use crate::shop::{
-    HOUR, SECOND, Shop, brought, created, from_log, given_back, late, order, processed, record, redelivered, streamed,
+    HOUR, SECOND, Shop, brought, created, from_log, given_back, late, of_type, order, processed, record, redelivered,
+    streamed,
 };
 
 on_both!(
@@ -108,8 +109,7 @@ async fn a_storm_of_redeliveries_changes_nothing(shop: &Shop) {
 
 async fn a_type_of_a_later_version_is_given_back_and_stops_only_its_key(shop: &Shop) {
     let (id, other) = (shop.id(), shop.id());
-    let mut newer = created(id, 1, "");
-    "millrace.order.v1.OrderWrapped".clone_into(&mut newer.type_name);
+    let newer = of_type("millrace.order.v1.OrderWrapped", created(id, 1, ""));
     let outcomes =
         shop.batch([streamed(&newer), streamed(&created(id, 2, "")), streamed(&created(other, 1, ""))]).await;
     assert!(given_back(&outcomes[0]), "{outcomes:?}");

@@ -42,6 +42,8 @@ macro_rules! on_two_instances {
 
 mod append;
 mod atomicity;
+mod audit;
+mod compare;
 mod effects;
 mod events;
 mod interleavings;

@@ -1,5 +1,7 @@
 //! One instance of the toy service on a database of its own, and what is brought to it.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
@@ -8,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use event::{History, Id, Key, Micros, Record, Schema, TraceContext};
 use millrace_ledger::{
-    Answer, Caller, Chance, Clock, Command, CommandResult, Database, Delivery, Due, Ended, EventDelivery, Input,
-    Ledger, Means, Outcome, Parts, Retry, migrations,
+    Answer, Caller, Chance, Clock, Command, CommandResult, Database, Delivery, Due, Ended, EventDelivery, Heads, Input,
+    KeyHead, Ledger, Means, Outcome, Parts, Place, Retry, migrations,
 };
 use proto::Message;
 use proto::order::v1::{OrderCreated, OrderProcessed, PlaceOrderRequest};
@@ -74,6 +76,13 @@ impl Shop {
         }
     }
 
+    /// An instance of another version of the code, beside this one.
+    pub(crate) async fn another_version(&self, version: i32) -> Self {
+        let other = self.another_instance().await;
+        let ledger = open_version(&self.url, &self.clock, &self.world, (200, version)).await;
+        Self { ledger, ..other }
+    }
+
     /// The instance after one that was killed, on what that left behind.
     pub(crate) async fn killed(self) -> Self {
         let number = u8::try_from(self.drawn.fetch_add(1, Ordering::SeqCst) + 1).unwrap();
@@ -104,10 +113,15 @@ impl Shop {
 }
 
 async fn open(url: &str, clock: &Clock, world: &Arc<World>, number: u8) -> Ledger {
+    open_version(url, clock, world, (number, 1)).await
+}
+
+/// `version` is that of the subscriptions.
+async fn open_version(url: &str, clock: &Clock, world: &Arc<World>, (number, version): (u8, i32)) -> Ledger {
     let schema = Arc::new(Schema::embedded().unwrap());
     let parts = Parts {
         db: database(url).await,
-        handlers: handlers(&schema),
+        handlers: handlers(&schema, version),
         schema,
         name: "toy".to_owned(),
         clock: clock.clone(),
@@ -115,7 +129,9 @@ async fn open(url: &str, clock: &Clock, world: &Arc<World>, number: u8) -> Ledge
         state: Arc::new(Arc::clone(world)),
         retry: Retry::default(),
     };
-    Ledger::open(parts).await.unwrap()
+    let ledger = Ledger::open(parts).await.unwrap();
+    ledger.meet("order", other());
+    ledger
 }
 
 pub(crate) async fn database(url: &str) -> Database {
@@ -176,21 +192,62 @@ pub(crate) fn processed(order: Id, revision: i64, steps: &str) -> Record {
 
 pub(crate) fn record<E: proto::Event>(order: Id, revision: i64, event: &E) -> Record {
     let number = u128::from_be_bytes(*order.as_bytes()) << 16 | u128::try_from(revision).unwrap();
+    let (key, body) = (Key::new(E::AGGREGATE, order), event.encode_to_vec());
     Record {
         id: Uuid::from_u128(number),
-        source: Id::timed(1, [1; 10]),
-        key: Key::new(E::AGGREGATE, order),
+        source: other(),
+        history: history(&key, revision, &E::full_name(), &body),
+        key,
         epoch: 1,
         revision,
-        history: History([u8::try_from(revision % 256).unwrap(); 16]),
         type_name: E::full_name(),
-        body: event.encode_to_vec().into(),
+        body: body.into(),
         time: START,
         principal: "user/customer".to_owned(),
         command_id: Some(order),
         cause_id: None,
         trace: TraceContext::default(),
     }
+}
+
+/// The same event as one of another type.
+pub(crate) fn of_type(name: &str, record: Record) -> Record {
+    let history = history(&record.key, record.revision, name, &record.body);
+    Record { type_name: name.to_owned(), history, ..record }
+}
+
+/// Where the other service's log stands if these are the newest events of their keys.
+pub(crate) fn heads(position: i64, records: &[&Record]) -> Heads {
+    let head = |record: &&Record| KeyHead {
+        key: record.key.clone(),
+        epoch: record.epoch,
+        revision: record.revision,
+        history: record.history,
+        time: record.time,
+    };
+    let epoch = records.iter().map(|record| record.epoch).max().unwrap_or(1);
+    let place = Place { position, event_id: records.last().map(|record| record.id) };
+    Heads { log_id: other(), epoch, heads: records.iter().map(head).collect(), place, more: false }
+}
+
+/// The log of the service that the toy follows.
+pub(crate) fn other() -> Id {
+    Id::timed(1, [1; 10])
+}
+
+thread_local! {
+    /// The pasts of the other service's keys: each test runs on a thread of its own.
+    static PASTS: RefCell<HashMap<(Key, i64), History>> = RefCell::default();
+}
+
+/// The fingerprint of a key's past with this revision, after the one that was told before it.
+fn history(key: &Key, revision: i64, type_name: &str, body: &[u8]) -> History {
+    PASTS.with_borrow_mut(|pasts| {
+        let before = pasts.get(&(key.clone(), revision - 1)).copied().unwrap_or_default();
+        let history = before.then(type_name, body);
+        pasts.insert((key.clone(), revision), history);
+        history
+    })
 }
 
 pub(crate) fn delivery(input: Input) -> Delivery {

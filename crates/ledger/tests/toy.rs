@@ -202,12 +202,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The toy's handlers. PlaceOrder carries the steps of a command, Register those of one that anybody may send.
-pub(crate) fn handlers(schema: &Schema) -> Handlers {
+/// `version` is that of its subscriptions.
+pub(crate) fn handlers(schema: &Schema, version: i32) -> Handlers {
     let mut handlers = Handlers::default();
     handlers.command(schema, Counter::KIND, act);
     handlers.command(schema, Counter::KIND, act_for_anybody);
-    handlers.subscription(Subscription::new("replica", 1).on(on_created));
-    handlers.subscription(Subscription::new("clerk", 1).acts_on(Counter::KIND).on(on_processed));
+    handlers.subscription(Subscription::new("replica", version).on(on_created));
+    handlers.subscription(Subscription::new("clerk", version).acts_on(Counter::KIND).on(on_processed));
+    handlers.subscription(Subscription::new("mailer", version).from_now().on(on_created));
     handlers.effect::<Charge, _, _, _>(perform, on_charged);
     handlers
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::Streams;
 use crate::spans;
-use crate::streams::WINDOW;
+use crate::streams::{StreamError, WINDOW};
 
 /// An event that nobody marked as published for so long is published by whoever finds it.
 const LEFT_OVER: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ const LEFT_OVER: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// How often it is looked for the broker, as long as the stream could not be made: whoever subscribes waits for it.
 const CONNECTING: Duration = Duration::from_millis(50);
+/// After so many ticks it is looked whether the stream is still there.
+const LOOK_AGAIN: u32 = 5;
 /// Left-overs that are taken from the log at once.
 const CHUNK: u64 = 500;
 
@@ -31,7 +33,7 @@ const CHUNK: u64 = 500;
 ///
 /// No locks and no leader: the order on the stream is neither promised nor needed, and an event that is published twice is a duplicate to
 /// its consumers, as any other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Relay {
     pub domain: String,
     pub streams: Streams,
@@ -40,70 +42,129 @@ pub struct Relay {
 
 type Publishing = FuturesUnordered<BoxFuture<'static, (Uuid, bool)>>;
 
+/// Why the stream could not be met. Tried again.
+#[derive(Debug, thiserror::Error)]
+enum MeetError {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+}
+
+/// What is under way.
+struct Pass {
+    on_the_way: HashSet<Uuid>,
+    publishing: Publishing,
+    /// How old an event must be to count as left over. What a predecessor left when it was killed is published at once.
+    age: Duration,
+    /// The connection on which the stream was met, and how many ticks ago.
+    met: Option<(u64, u32)>,
+}
+
 impl Relay {
     /// Runs until told to stop, and then until what is on its way has arrived.
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Record>>, stop: CancellationToken) {
-        let mut on_the_way = HashSet::new();
-        let mut publishing = Publishing::new();
+        let publishing = Publishing::new();
+        let mut pass = Pass { on_the_way: HashSet::new(), publishing, age: Duration::ZERO, met: None };
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // What a predecessor left when it was killed is published at once.
-        let mut age = Duration::ZERO;
-        let mut has_stream = false;
         loop {
-            let has_room = publishing.len() < WINDOW;
+            let has_room = pass.publishing.len() < WINDOW;
             tokio::select! { biased;
-                Some((id, published)) = publishing.next() => {
-                    on_the_way.remove(&id);
-                    if published { self.ledger.mark_published([id]); } else { age = Duration::ZERO; }
+                Some((id, published)) = pass.publishing.next() => {
+                    pass.on_the_way.remove(&id);
+                    if published { self.ledger.mark_published([id]); } else { pass.age = Duration::ZERO; }
                 }
                 records = committed.recv(), if has_room => match records {
-                    Some(records) => self.publish(records, &mut on_the_way, &mut publishing),
+                    Some(records) if self.may_publish(&pass) => self.publish(records, &mut pass),
+                    Some(_) => pass.age = Duration::ZERO,
                     None => break,
                 },
                 _ = tick.tick(), if has_room => {
-                    has_stream = has_stream || self.make_stream().await;
-                    if !has_stream && self.streams.client.connection_state() != State::Connected {
+                    self.write_marks().await;
+                    self.meet(&mut pass).await;
+                    if self.may_publish(&pass) {
+                        self.sweep(&mut pass).await;
+                    } else if !self.streams.is_connected() {
                         tick.reset_after(CONNECTING);
                     }
-                    self.sweep(age, &mut on_the_way, &mut publishing).await;
-                    age = LEFT_OVER;
                 }
                 () = stop.cancelled() => break,
             }
         }
-        while let Some((id, published)) = publishing.next().await {
+        while let Some((id, published)) = pass.publishing.next().await {
             self.ledger.mark_published(published.then_some(id));
         }
         self.write_marks().await;
     }
 
-    /// Makes the stream, so that subscribers find it even before there is an event.
-    async fn make_stream(&self) -> bool {
-        if self.streams.client.connection_state() != State::Connected {
-            return false;
-        }
-        let made = self.streams.ensure_events(&self.domain).await;
-        if let Err(error) = &made {
-            tracing::warn!(%error, domain = self.domain, "the stream of events cannot be made");
-        }
-        made.is_ok()
+    fn may_publish(&self, pass: &Pass) -> bool {
+        pass.met.is_some_and(|(connection, _)| connection == self.streams.connections()) && !self.ledger.was_behind()
     }
 
-    /// Writes marks, and publishes what was left over. Also makes the stream again, should the broker have lost it.
-    async fn sweep(&self, age: Duration, on_the_way: &mut HashSet<Uuid>, publishing: &mut Publishing) {
-        self.write_marks().await;
-        if self.streams.client.connection_state() != State::Connected {
-            return;
-        }
-        match self.ledger.unpublished(age, CHUNK).await {
-            Ok(records) if records.is_empty() => {}
-            Ok(records) => {
-                if !self.make_stream().await {
-                    return;
+    /// Meets the stream after each connection, because the broker may have another store now, and now and then, because it may be gone.
+    async fn meet(&self, pass: &mut Pass) {
+        let connection = self.streams.connections();
+        match &mut pass.met {
+            Some((met, ticks)) if *met == connection && *ticks < LOOK_AGAIN => *ticks += 1,
+            _ if !self.streams.is_connected() => pass.met = None,
+            met => {
+                let again = met.is_some_and(|(met, _)| met == connection);
+                *met = self.meet_stream().await.then_some((connection, 0));
+                if !again {
+                    pass.age = Duration::ZERO;
                 }
-                tracing::debug!(events = records.len(), "publishing what was left over");
-                self.publish(records, on_the_way, publishing);
+            }
+        }
+    }
+
+    /// Makes the stream if it is not there, so that subscribers find it even before there is an event, and compares its end with the log.
+    /// True if events can be published. A log that lacks the newest event of its own stream is older than what others have read: from then
+    /// on nothing is appended.
+    pub async fn meet_stream(&self) -> bool {
+        let met = self.compare_with_stream().await;
+        if let Err(error) = &met {
+            tracing::warn!(%error, domain = self.domain, "events cannot be published now");
+        }
+        met.is_ok()
+    }
+
+    async fn compare_with_stream(&self) -> Result<(), MeetError> {
+        self.streams.ensure_events(&self.domain).await?;
+        let Some(newest) = self.streams.newest(&self.domain).await? else { return Ok(()) };
+        let epoch = self.ledger.epoch().await?;
+        match newest {
+            Ok(newest) if newest.source == self.ledger.log_id() && newest.epoch == epoch => {
+                if !self.ledger.has_event(newest.id).await? {
+                    let reason = format!("its stream has revision {} of {}", newest.revision, newest.key);
+                    self.ledger.suspend(&reason).await?;
+                }
+            }
+            Ok(newest) if newest.source == self.ledger.log_id() && newest.epoch > epoch => {
+                self.ledger.suspend(&format!("its stream is of epoch {}", newest.epoch)).await?;
+            }
+            Ok(newest) if newest.source == self.ledger.log_id() => {
+                tracing::info!(domain = self.domain, epoch, "the stream is of an earlier epoch, and is emptied");
+                self.streams.purge_events(&self.domain).await?;
+            }
+            // Another run's store, or somebody else's message. Subscribers drop it, and read what they lack from the log.
+            _ => {
+                tracing::error!(domain = self.domain, "the stream ends in an event of another log, and is emptied");
+                self.streams.purge_events(&self.domain).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what was left over.
+    async fn sweep(&self, pass: &mut Pass) {
+        match self.ledger.unpublished(pass.age, CHUNK).await {
+            Ok(records) => {
+                if !records.is_empty() {
+                    tracing::debug!(events = records.len(), "publishing what was left over");
+                }
+                pass.age = LEFT_OVER;
+                self.publish(records, pass);
             }
             Err(error) => tracing::warn!(%error, "the log cannot be read for left-overs"),
         }
@@ -115,10 +176,10 @@ impl Relay {
         }
     }
 
-    fn publish(&self, records: Vec<Record>, on_the_way: &mut HashSet<Uuid>, publishing: &mut Publishing) {
+    fn publish(&self, records: Vec<Record>, pass: &mut Pass) {
         for record in records {
-            if on_the_way.insert(record.id) {
-                publishing.push(Box::pin(publish(self.streams.clone(), record)));
+            if pass.on_the_way.insert(record.id) {
+                pass.publishing.push(Box::pin(publish(self.streams.clone(), record)));
             }
         }
     }

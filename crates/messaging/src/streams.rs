@@ -1,10 +1,13 @@
 use std::time::Duration;
 
-use async_nats::Client;
+use std::sync::atomic::Ordering;
+
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{Context, ContextBuilder};
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
-use event::subject;
+use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType};
+use async_nats::{Client, HeaderValue};
+use event::{Record, headers, subject};
 
 use crate::Broker;
 
@@ -48,6 +51,46 @@ impl Streams {
             .backpressure_on_inflight(true)
             .build(client.clone());
         Self { client, context, broker: broker.clone() }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// How often a broker was connected to. After each time it may be another one, or have another store.
+    pub fn connections(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// The newest message on the stream of a domain, if it has one; an error inside is one that is no event.
+    pub(crate) async fn newest(
+        &self,
+        domain: &str,
+    ) -> Result<Option<Result<Record, headers::InvalidHeaders>>, StreamError> {
+        let stream = self
+            .context
+            .get_stream_no_info(subject::event_stream(&self.broker.namespace, domain))
+            .await
+            .map_err(StreamError::new)?;
+        let subjects = subject::of_events(&self.broker.namespace, domain);
+        match stream.get_last_raw_message_by_subject(&subjects).await {
+            Ok(message) => {
+                let header = |name: &str| message.headers.get(name).map(HeaderValue::as_str);
+                Ok(Some(headers::read(header, message.payload.clone())))
+            }
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(StreamError::new(error)),
+        }
+    }
+
+    /// Throws away what is on the stream of a domain's events.
+    pub(crate) async fn purge_events(&self, domain: &str) -> Result<(), StreamError> {
+        let stream = self
+            .context
+            .get_stream_no_info(subject::event_stream(&self.broker.namespace, domain))
+            .await
+            .map_err(StreamError::new)?;
+        stream.purge().await.map(drop).map_err(StreamError::new)
     }
 
     /// Makes the stream of a domain's events, if it is not there.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Record, headers};
-use ledger::{Delivery, EventDelivery, Input, Means, Outcome};
+use ledger::{Delivery, EventDelivery, Input, Ledger, Means, Outcome};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -12,6 +12,8 @@ use crate::lanes::outcome;
 use crate::spans::process_event;
 use crate::{Lanes, Streams};
 
+/// How often it is looked whether this version of the code owns the subscription.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the stream may take to bring a revision that is missing, before it is read from the owner's log.
 const GAP_WAIT: Duration = Duration::from_millis(250);
 
@@ -26,6 +28,7 @@ pub struct SubscriptionLoop {
     pub aggregates: Vec<&'static str>,
     pub streams: Streams,
     pub lanes: Lanes,
+    pub ledger: Ledger,
 }
 
 impl SubscriptionLoop {
@@ -34,11 +37,31 @@ impl SubscriptionLoop {
         let this = Arc::new(self);
         let group = this.group();
         let open = || this.streams.subscriber(&this.domain, &group, &this.aggregates);
-        consume(&group, &stop, open, |held| {
-            let (this, tasks) = (Arc::clone(&this), tasks.clone());
-            async move { this.take(held, &tasks).await }
-        })
-        .await;
+        while let Some(()) = stop.run_until_cancelled(this.owned(true)).await {
+            let lost = stop.child_token();
+            let consuming = consume(&group, &lost, open, |held| {
+                let (this, tasks) = (Arc::clone(&this), tasks.clone());
+                async move { this.take(held, &tasks).await }
+            });
+            let watching = async {
+                this.owned(false).await;
+                tracing::info!(subscription = this.name, "another version of the code has taken the subscription over");
+                lost.cancel();
+                std::future::pending::<()>().await;
+            };
+            // Consuming ends by itself once it is told that the subscription is lost, or to stop.
+            tokio::select! { biased;
+                () = consuming => {}
+                () = watching => {}
+            }
+        }
+    }
+
+    /// Waits until this version of the code owns the subscription, or owns it no longer.
+    async fn owned(&self, owned: bool) {
+        while self.ledger.owned(self.name) != owned {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The name of the consumer.
@@ -92,6 +115,10 @@ async fn settle(held: Held, outcome: Outcome) {
         Outcome::GivenBack { delay, reason } => {
             tracing::debug!(reason, "an event was given back");
             held.give_back(delay).await;
+        }
+        Outcome::Stranger => {
+            tracing::warn!(subject = %held.message.subject, "an event of another log was dropped");
+            held.ack().await;
         }
         // Applied, or noted: what waits is read from the owner's log, so the stream need not keep it for us.
         _ => held.ack().await,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Key, Record, Schema};
-use ledger::{Delivery, Due, EventDelivery, Input, Ledger, Means, process_now};
+use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, Means, process_now};
 use messaging::Lanes;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::owners::Owners;
@@ -35,12 +36,24 @@ impl Healer {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            match self.ledger.take_due(LEASE, CHUNK).await {
-                Ok(due) => self.heal(due).await,
-                Err(error) => tracing::warn!(%error, "keys that wait cannot be read"),
-            }
+            self.heal_all_due(&stop).await;
             for key in self.ledger.take_needed() {
                 self.bring(&key).await;
+            }
+        }
+    }
+
+    /// As long as there are many at once: a subscription that is new has the whole past before it.
+    async fn heal_all_due(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let due = match self.ledger.take_due(LEASE, CHUNK).await {
+                Ok(due) => due,
+                Err(error) => return tracing::warn!(%error, "keys that wait cannot be read"),
+            };
+            let full = due.len() as u64 == CHUNK;
+            self.heal(due).await;
+            if !full {
+                return;
             }
         }
     }
@@ -53,9 +66,15 @@ impl Healer {
             }
         }
         for (owner, due) in by_owner {
-            let ranges: Vec<_> = due.iter().map(|one| (one.key.clone(), one.revision)).collect();
+            // Two subscriptions may wait for the same key, from different revisions on.
+            let mut ranges: BTreeMap<Key, i64> = BTreeMap::new();
+            for one in &due {
+                let after = one.after();
+                ranges.entry(one.key.clone()).and_modify(|least| *least = after.min(*least)).or_insert(after);
+            }
+            let ranges: Vec<_> = ranges.into_iter().collect();
             match self.owners.read(&owner, &ranges).await {
-                Ok(records) => self.resume(due, records).await,
+                Ok(records) => self.resume(&owner, due, records).await,
                 Err(error) => {
                     tracing::warn!(%error, keys = due.len(), "keys that wait cannot be read from their owner");
                 }
@@ -63,16 +82,42 @@ impl Healer {
         }
     }
 
-    async fn resume(&self, due: Vec<Due>, records: Vec<Record>) {
+    async fn resume(&self, owner: &str, due: Vec<Due>, records: Vec<Record>) {
         let mut by_key: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
         for record in records {
             by_key.entry(record.key.clone()).or_default().push(record);
         }
+        let mut under_way = Vec::new();
         for one in due {
+            let events = by_key.get(&one.key).map(Vec::as_slice).unwrap_or_default();
+            if one.compare && !self.compare(owner, &one, events).await {
+                continue;
+            }
             let absent = self.bring_what_it_waits_for(&one).await;
-            // Two subscriptions may wait for the same key.
-            for record in by_key.get(&one.key).cloned().unwrap_or_default() {
-                self.deliver(one.subscription, record, Means::Log { absent }).await;
+            for record in events.iter().filter(|record| record.revision > one.revision) {
+                under_way.push(self.enqueue(one.subscription, record.clone(), Means::Log { absent }).await);
+            }
+        }
+        // Applied or not, each cursor says what comes next.
+        futures::future::join_all(under_way).await;
+    }
+
+    /// True if the subscription has applied what the owner has: then what follows can be applied, too.
+    async fn compare(&self, owner: &str, one: &Due, events: &[Record]) -> bool {
+        let compared = async {
+            if one.revision == 0 || events.iter().any(|record| record.revision == one.revision) {
+                return self.ledger.compare(one.subscription, &one.key, events).await;
+            }
+            // A page may have ended before it; else the owner's log does, and then all of it is wanted.
+            let all = self.owners.read(owner, &[(one.key.clone(), 0)]).await;
+            let all = all.map_err(|error| ledger::Error::Transient(error.to_string()))?;
+            self.ledger.compare(one.subscription, &one.key, &all).await
+        };
+        match compared.await {
+            Ok(compared) => compared == Compared::Same,
+            Err(error) => {
+                tracing::warn!(%error, key = %one.key, "a key could not be compared with its owner's log");
+                false
             }
         }
     }
@@ -106,11 +151,22 @@ impl Healer {
 
     /// Applied or not, the cursor says what comes next.
     async fn deliver(&self, subscription: &'static str, record: Record, means: Means) {
+        // Its lane tells it only when it ends without having taken it in, and then somebody else finds it due.
+        let _ = self.enqueue(subscription, record, means).await.await;
+    }
+
+    /// Events of one key that are put into their lane one after another are taken in together, and in that order.
+    async fn enqueue(
+        &self,
+        subscription: &'static str,
+        record: Record,
+        means: Means,
+    ) -> oneshot::Receiver<ledger::Outcome> {
         let group = format!("{}_{subscription}", self.service);
         let span = messaging::process_event(&self.namespace, &group, &record, None);
         trace::go_on(&span, &record.trace);
         let input = Input::Event(EventDelivery { subscription, record, means });
-        self.lanes.submit(Delivery { input, delivered: 0, span }).await;
+        self.lanes.enqueue(Delivery { input, delivered: 0, span }).await
     }
 
     fn owner_of(&self, key: &Key) -> Option<String> {

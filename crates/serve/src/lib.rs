@@ -9,10 +9,12 @@ pub mod raw;
 pub mod telemetry;
 pub mod transport;
 
+mod audit;
 mod consistency;
 mod effects;
 mod heal;
 mod intake;
+mod log;
 mod opened;
 mod owner;
 mod owners;

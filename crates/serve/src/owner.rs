@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::headers;
-use event::{Key, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
@@ -17,7 +16,6 @@ use prost::Message;
 use proto::command::v1::{
     DeliverRequest, GetReceiptRequest, GetReceiptResponse, deliver_response, get_receipt_response,
 };
-use proto::eventlog::v1::{ReadRequest, ReadResponse};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -25,19 +23,17 @@ use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
 use crate::intake::{Asked, GATEWAY, Judge, Refusal};
+use crate::log::{HEADS, Log, READ};
 use crate::raw::Raw;
 use crate::watch::Bell;
 use crate::{status, transport};
 
 const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
-const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 /// What one call may carry. Larger than any request that the gateway lets through, with its seal.
 const REQUEST_MAX: usize = 1 << 20;
 /// What is left of a call's time when it has waited, so that it is told.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
-/// Events and ranges of one [`READ`] at most.
-const READ_MAX: usize = 1000;
 
 /// The answering side of one service.
 pub(crate) struct Owner {
@@ -63,7 +59,8 @@ impl Owner {
         match method {
             DELIVER => self.deliver(metadata, body).await,
             GET_RECEIPT => self.receipt(&metadata.seal, body).await,
-            READ => self.read(&metadata.seal, body).await,
+            READ => self.log(READ, &metadata.seal, &body).await?.read(body).await,
+            HEADS => self.log(HEADS, &metadata.seal, &body).await?.heads(body).await,
             _ => {
                 let opened = &self.judge.opened;
                 if !opened.answers(method) {
@@ -76,9 +73,13 @@ impl Owner {
         }
     }
 
-    /// Who asks a query, once this service has seen what they have seen.
+    /// Who asks a query, once this service has seen what they have seen. A service whose log was restored to an older state does not answer
+    /// with what others know to be past.
     async fn asks(&self, method: &str, metadata: &Metadata, body: &Bytes) -> Result<Caller, Status> {
         let caller = self.judge.query(method, &metadata.seal, body).await.map_err(status::of_refusal)?;
+        if self.judge.opened.ledger.was_behind() {
+            return Err(status::unavailable());
+        }
         let reached = self.judge.consistency.reached(&metadata.token, &caller, metadata.patience).await;
         if reached.map_err(status::of)? { Ok(caller) } else { Err(status::behind()) }
     }
@@ -128,28 +129,12 @@ impl Owner {
     }
 
     /// The log is for services: no user's seal opens it.
-    async fn read(&self, seal: &str, body: Bytes) -> Result<Bytes, Status> {
-        let caller = self.judge.query(READ, seal, &body).await.map_err(status::of_refusal)?;
+    async fn log(&self, method: &str, seal: &str, body: &Bytes) -> Result<Log<'_>, Status> {
+        let caller = self.judge.query(method, seal, body).await.map_err(status::of_refusal)?;
         if caller.user.is_some() || caller.name == format!("service/{GATEWAY}") {
             return Err(status::of_refusal(Refusal::Forbidden("the log is for services")));
         }
-        let request: ReadRequest = decode(body)?;
-        if request.ranges.len() > READ_MAX {
-            return Err(malformed("too many ranges"));
-        }
-        let range = |range: &proto::eventlog::v1::read_request::Range| {
-            range.key.parse::<Key>().map(|key| (key, range.after_revision))
-        };
-        let ranges: Result<Vec<_>, _> = request.ranges.iter().map(range).collect();
-        let ranges = ranges.map_err(|_| malformed("a key cannot be read"))?;
-        let limit =
-            usize::try_from(request.limit).ok().filter(|limit| (1..=READ_MAX).contains(limit)).unwrap_or(READ_MAX);
-        let mut records: Vec<Record> =
-            self.judge.opened.ledger.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
-        let truncated = records.len() > limit;
-        records.truncate(limit);
-        let events = records.into_iter().map(Into::into).collect();
-        Ok(ReadResponse { events, truncated }.encode_to_vec().into())
+        Ok(Log(&self.judge.opened.ledger))
     }
 
     async fn stream(&self, method: &str, metadata: &Metadata, body: Bytes) -> Result<Items, Status> {
@@ -161,11 +146,11 @@ impl Owner {
     }
 }
 
-fn decode<M: Message + Default>(body: Bytes) -> Result<M, Status> {
+pub(crate) fn decode<M: Message + Default>(body: Bytes) -> Result<M, Status> {
     M::decode(body).map_err(|_| malformed("the message cannot be decoded"))
 }
 
-fn malformed(message: &str) -> Status {
+pub(crate) fn malformed(message: &str) -> Status {
     status::refused(ledger::Code::InvalidArgument, "MALFORMED_MESSAGE", message)
 }
 

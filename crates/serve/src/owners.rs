@@ -4,25 +4,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Id, Key, Record, headers};
+use event::{History, Id, Key, Micros, Record, headers};
 use http::uri::PathAndQuery;
 use identity::{Principal, Sealer, seal};
-use ledger::process_now;
+use ledger::{Heads, KeyHead, Place, Since, process_now};
 use prost::Message;
 use proto::command::v1::{GetReceiptRequest, GetReceiptResponse, Receipt};
-use proto::eventlog::v1::{ReadRequest, ReadResponse, read_request::Range};
+use proto::eventlog::v1::{
+    HeadsRequest, HeadsResponse, ReadRequest, ReadResponse, heads_response, read_request::Range,
+};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
+use crate::log::{HEADS, READ};
 use crate::raw::Raw;
 
-const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
 /// How long a read may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// An owner that has not answered by then counts as away: somebody waits.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Calls that one reading makes at most, of a thousand events each.
+const PAGES: usize = 10;
 /// A thousand events of the greatest size that a command can cause fit in.
 const RESPONSE_MAX: usize = 64 << 20;
 
@@ -56,13 +60,43 @@ impl Owners {
         Self { servers, sealer }
     }
 
-    /// The events of keys after a revision each, sorted by key and revision; at most a thousand, so a long history takes several calls.
+    /// The events of keys after a revision each, sorted by revision within each key; of long histories [`PAGES`] thousand at most, so that
+    /// what is read next goes on from there.
     pub async fn read(&self, domain: &str, ranges: &[(Key, i64)]) -> Result<Vec<Record>, OwnerError> {
-        let range = |(key, after): &(Key, i64)| Range { key: key.to_string(), after_revision: *after };
-        let request = ReadRequest { ranges: ranges.iter().map(range).collect(), limit: 0 };
-        let events = self.ask::<ReadResponse>(domain, (READ, TIMEOUT), self.own_accord(), &request).await?.events;
-        let records: Result<Vec<Record>, _> = events.into_iter().map(Record::try_from).collect();
-        records.map_err(|error| failed(domain, Status::data_loss(error.to_string())))
+        let mut ranges: BTreeMap<Key, i64> = ranges.iter().cloned().collect();
+        let mut records: Vec<Record> = Vec::new();
+        for _ in 0..PAGES {
+            let range = |(key, after): (&Key, &i64)| Range { key: key.to_string(), after_revision: *after };
+            let request = ReadRequest { ranges: ranges.iter().map(range).collect(), limit: 0 };
+            let response: ReadResponse = self.ask(domain, (READ, TIMEOUT), self.own_accord(), &request).await?;
+            let page: Result<Vec<Record>, _> = response.events.into_iter().map(Record::try_from).collect();
+            let page = page.map_err(|error| failed(domain, Status::data_loss(error.to_string())))?;
+            // All keys on a page but the last are complete.
+            for record in &page {
+                ranges.remove(&record.key);
+            }
+            ranges.extend(page.last().map(|record| (record.key.clone(), record.revision)));
+            records.extend(page);
+            if !response.truncated {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    /// What the keys of these kinds have come to since a place in the owner's log.
+    pub async fn heads(&self, domain: &str, aggregates: &[&str], since: &Since) -> Result<Heads, OwnerError> {
+        let text = |id: Option<String>| id.unwrap_or_default();
+        let request = HeadsRequest {
+            aggregates: aggregates.iter().map(|&aggregate| aggregate.to_owned()).collect(),
+            log_id: text(since.log_id.map(|id| id.to_string())),
+            epoch: since.epoch,
+            after_position: since.place.position,
+            event_id: text(since.place.event_id.map(|id| id.to_string())),
+            limit: 0,
+        };
+        let response: HeadsResponse = self.ask(domain, (HEADS, TIMEOUT), self.own_accord(), &request).await?;
+        heads(response).ok_or_else(|| failed(domain, Status::data_loss("what it says of its log cannot be read")))
     }
 
     /// The receipt of a user's command. None if it has not ended, or is someone else's.
@@ -130,4 +164,24 @@ async fn call(
     let mut grpc = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(RESPONSE_MAX);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     grpc.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+}
+
+fn heads(response: HeadsResponse) -> Option<Heads> {
+    let head = |head: heads_response::Head| {
+        Some(KeyHead {
+            key: head.key.parse().ok()?,
+            epoch: head.epoch,
+            revision: head.revision,
+            history: History(head.history.as_ref().try_into().ok()?),
+            time: Micros(head.time_us),
+        })
+    };
+    let event_id = if response.event_id.is_empty() { None } else { Some(response.event_id.parse().ok()?) };
+    Some(Heads {
+        log_id: response.log_id.parse().ok()?,
+        epoch: response.epoch,
+        heads: response.heads.into_iter().map(head).collect::<Option<_>>()?,
+        place: Place { position: response.position, event_id },
+        more: response.more,
+    })
 }

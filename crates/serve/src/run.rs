@@ -8,12 +8,13 @@ use event::{Access, Delivery as Travel, Kind, Method, Schema};
 use identity::{OwnerKeys, PairKey, Sealer, Verifier};
 use ledger::{Chance, Clock, CommandResult, Delivery, OpenError, Outcome, Retry, process_now};
 use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
+use crate::audit::Auditor;
 use crate::consistency::Consistency;
 use crate::effects::Worker;
 use crate::heal::Healer;
@@ -63,6 +64,9 @@ pub enum RunError {
 /// How long what is under way may take when the service is told to stop. Whatever is left is delivered again, to another instance.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long a start waits for the broker to say where its stream ends. Without an answer the service serves, and asks later.
+const BEFORE_START: Duration = Duration::from_secs(1);
+
 /// How long the broker may take to answer before that is worth a warning.
 const REACH: Duration = Duration::from_secs(5);
 
@@ -93,6 +97,11 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     let client = messaging::connect(&config.broker, name).await?;
     let streams = Streams::new(client.clone(), &config.broker);
     let relay = Relay { domain: name.to_owned(), streams: streams.clone(), ledger: ledger.clone() };
+    // Before anything is appended: a broker that is there may know more than a log that was restored.
+    let meeting = async {
+        messaging::reached(&client, &config.broker.url, BEFORE_START).await.is_ok() && relay.meet_stream().await
+    };
+    let _ = tokio::time::timeout(BEFORE_START, meeting).await;
     let relay_stop = CancellationToken::new();
     let relaying = tokio::spawn(relay.run(to_relay, relay_stop.clone()));
 
@@ -189,8 +198,15 @@ fn start_loops(
             by_domain.entry(followed.domain).or_default().push(followed.aggregate);
         }
         for (domain, aggregates) in by_domain {
-            let (streams, lanes, service) = (streams.clone(), lanes.clone(), opened.name.to_owned());
-            let pump = SubscriptionLoop { name: subscription.name, service, domain, aggregates, streams, lanes };
+            let pump = SubscriptionLoop {
+                name: subscription.name,
+                service: opened.name.to_owned(),
+                domain,
+                aggregates,
+                streams: streams.clone(),
+                lanes: lanes.clone(),
+                ledger: opened.ledger.clone(),
+            };
             tasks.spawn(pump.run(stop.clone(), tasks.clone()));
         }
     }
@@ -199,10 +215,13 @@ fn start_loops(
         namespace: config.broker.namespace.clone(),
         ledger: opened.ledger.clone(),
         lanes: lanes.clone(),
-        owners,
+        owners: owners.clone(),
         schema: Arc::clone(&opened.schema),
     };
     tasks.spawn(healer.run(stop.clone()));
+    let auditor =
+        Auditor { ledger: opened.ledger.clone(), owners, streams: streams.clone(), wanted: Arc::new(Notify::new()) };
+    tasks.spawn(auditor.run(stop.clone()));
 }
 
 fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {

@@ -69,6 +69,10 @@ impl TestLedger {
     }
 
     async fn started(self) -> Self {
+        // What it hears comes from the logs that it follows.
+        for followed in self.ledger().handlers().subscriptions().flat_map(ledger::Subscription::follows) {
+            self.ledger().meet(&followed.domain, Id::default());
+        }
         self.take_in(self.opened.at_start(self.now())).await;
         self
     }
@@ -174,7 +178,7 @@ impl TestLedger {
         let patience = self.ledger().retry().absent_after;
         let absent = since.is_some_and(|since| self.now().since(since) >= patience);
         let log = others.get(&due.key).map(Vec::as_slice).unwrap_or_default();
-        let next = log.iter().filter(|record| record.revision > due.revision);
+        let next = log.iter().filter(|record| record.revision > due.after());
         next.map(|record| event_delivery(due.subscription, record.clone(), Means::Log { absent })).collect()
     }
 

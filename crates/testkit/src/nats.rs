@@ -79,6 +79,18 @@ impl NatsServer {
         }
     }
 
+    /// Kills it, and copies its streams to a folder, as a backup does. [`NatsServer::restart`] brings it back.
+    pub fn save(&self, copy: &Path) {
+        self.kill();
+        copy_folder(&self.settings.store.join("jetstream"), copy).expect("the store can be copied");
+    }
+
+    /// Kills it, and gives it the streams of a [saved](NatsServer::save) copy, its own or another server's.
+    pub fn replace(&self, copy: &Path) {
+        self.wipe();
+        copy_folder(copy, &self.settings.store.join("jetstream")).expect("the store can be replaced");
+    }
+
     fn take(&self) -> Option<Server> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -88,6 +100,20 @@ impl fmt::Debug for NatsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("NatsServer").field(&self.url()).finish()
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &copy)?;
+        } else {
+            fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
 }
 
 async fn launch(command: Vec<OsString>, settings: Settings, running: &Arc<Mutex<Option<Server>>>) -> u16 {

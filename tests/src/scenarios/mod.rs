@@ -5,6 +5,7 @@ mod browser;
 mod edge;
 mod events_sent;
 mod forgeries;
+mod healing;
 mod history;
 mod identity;
 mod limits;

@@ -87,7 +87,7 @@ impl Ledger {
             Verdict::Apply => {}
             Verdict::Duplicate => return Ok(Outcome::Duplicate),
             // Another instance was faster, and has failed as well.
-            Verdict::Note | Verdict::Gap | Verdict::Wait => {
+            Verdict::Note | Verdict::Gap | Verdict::Wait | Verdict::Compare => {
                 tx.book.set_cursor(&id, noted(row, &event.record));
                 return Ok(Outcome::Noted);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::event::{Key, Micros, Record};
+use ::event::{History, Key, Micros, Record};
 
 use super::{Abort, Attempt, guarded};
 use crate::delivery::{Caller, EventDelivery, Means, Outcome};
@@ -19,8 +19,15 @@ impl Ledger {
         attempt: Attempt<'_>,
     ) -> Result<Outcome, Abort> {
         let record = &delivery.record;
+        if self.is_known(record) == Some(false) {
+            return Ok(Outcome::Stranger);
+        }
         let id: CursorId = (delivery.subscription, record.key.clone());
-        let cursor = tx.book.cursor(&id)?.clone();
+        // Only events of a log that is known have a cursor.
+        let Ok(cursor) = tx.book.cursor(&id).cloned() else {
+            let reason = format!("the log of {} is not known yet", record.key);
+            return Ok(Outcome::GivenBack { delay: UNKNOWN, reason });
+        };
         match judge(&cursor, record, delivery.means) {
             Verdict::Apply => {}
             Verdict::Duplicate => return Ok(Outcome::Duplicate),
@@ -29,6 +36,12 @@ impl Ledger {
                 let reason = Some(format!("revision {} is missing", cursor.revision + 1));
                 let due = Some(tx.now.0);
                 tx.book.set_cursor(&id, Model { state: State::Waiting, due, reason, ..noted(cursor, record) });
+                return Ok(Outcome::Noted);
+            }
+            Verdict::Compare => {
+                let reason = Some(format!("revision {} has another past", record.revision));
+                let due = Some(tx.now.0);
+                tx.book.set_cursor(&id, Model { state: State::Comparing, due, reason, ..noted(cursor, record) });
                 return Ok(Outcome::Noted);
             }
             Verdict::Note => {
@@ -46,6 +59,10 @@ impl Ledger {
             tx.book.set_cursor(&id, moved(cursor, record, tx.now));
             return Ok(Outcome::Skipped);
         };
+        if tx.starts.get(delivery.subscription).is_some_and(|start| record.time.0 < *start) {
+            tx.book.set_cursor(&id, moved(cursor, record, tx.now));
+            return Ok(Outcome::Skipped);
+        }
         attempt.may_run(cursor.attempts)?;
         // What follows from an event is still the doing of whoever set it off.
         let caller = Caller { name: record.principal.clone(), ..Caller::default() };
@@ -87,6 +104,8 @@ impl Ledger {
 }
 
 const WAITS_FOR: &str = "waits for ";
+/// How long an event waits for the audit to say which log is followed.
+const UNKNOWN: Duration = Duration::from_millis(200);
 /// How long an event waits for an instance that knows its type.
 const NEWER: Duration = Duration::from_secs(5);
 
@@ -106,21 +125,33 @@ pub(super) enum Verdict {
     Wait,
     /// The key waits or is parked.
     Note,
+    /// What was applied is not what this event goes on from: the owner's log decides.
+    Compare,
 }
 
 /// Decides by the cursor alone. Duplicates, reordering, redelivery, a consumer that was reset and a second instance are all one case.
 pub(super) fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
     let next = cursor.revision + 1;
-    if record.revision < next {
+    // What an earlier epoch had beyond the end of a log that was restored is in nobody's log any more.
+    if record.epoch < cursor.epoch || (record.revision < next && record.epoch == cursor.epoch) {
         return Verdict::Duplicate;
     }
     match (cursor.state, means) {
-        (State::Parked, _) | (State::Waiting, Means::Stream | Means::StreamLate) => Verdict::Note,
-        _ if record.revision == next => Verdict::Apply,
+        (State::Parked | State::Comparing, _) | (State::Waiting, Means::Stream | Means::StreamLate) => Verdict::Note,
+        // Epochs only rise along a key, so the revision that was applied is not the one that the owner has now.
+        _ if record.revision < next => Verdict::Compare,
+        _ if record.revision == next && goes_on_from(cursor, record) => Verdict::Apply,
+        _ if record.revision == next => Verdict::Compare,
         (State::Waiting, _) => Verdict::Note,
         (State::Flowing, Means::Stream) => Verdict::Gap,
         (State::Flowing, _) => Verdict::Wait,
     }
+}
+
+/// Whether the record's past is what the cursor has applied.
+fn goes_on_from(cursor: &Model, record: &Record) -> bool {
+    let past: Option<[u8; 16]> = cursor.history.as_slice().try_into().ok();
+    past.is_some_and(|past| History(past).then(&record.type_name, &record.body) == record.history)
 }
 
 pub(super) fn noted(cursor: Model, record: &Record) -> Model {

@@ -14,7 +14,6 @@ use tracing::{Instrument as _, Span};
 use crate::delivery::{Delivery, Input, Outcome};
 use crate::error::{Error, Rejection, Result};
 use crate::ledger::Ledger;
-use crate::store::subscription;
 use crate::tx::{Cause, Touched, Tx};
 
 /// What became of a batch.
@@ -192,6 +191,7 @@ impl Ledger {
                     let handler = self.0.handlers.commands.get(&command.method);
                     heads.extend(handler.map(|handler| Key::new(handler.target, command.target)));
                 }
+                Input::Event(event) if self.is_known(&event.record) != Some(true) => {}
                 Input::Event(event) => {
                     names.push(event.subscription);
                     cursors.push((event.subscription, event.record.key.clone()));
@@ -221,20 +221,6 @@ impl Ledger {
             Err(Error::LostRace) => Err(Abort::Transient("another transaction holds a lock for long".to_owned())),
             locked => Ok(locked?),
         }
-    }
-
-    /// Holds the subscriptions, and stops if another version of the code has taken one over.
-    async fn own(&self, tx: &Tx, names: Vec<&'static str>) -> Result<(), Abort> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        for row in subscription::share(&tx.txn, names).await.map_err(Error::from)? {
-            let ours = self.0.handlers.subscriptions.get(row.name.as_str()).map(|subscription| subscription.version);
-            if ours != Some(row.version) {
-                return Err(Abort::Transient(format!("version {} of {} owns its work", row.version, row.name)));
-            }
-        }
-        Ok(())
     }
 
     async fn step(&self, tx: &mut Tx, delivery: &Delivery, counted: bool) -> Result<Outcome, Abort> {

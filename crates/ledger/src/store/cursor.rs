@@ -43,6 +43,8 @@ pub enum State {
     Waiting = 2,
     /// It failed for good. An operator decides.
     Parked = 3,
+    /// What was applied is to be compared with the owner's log, when it is due. Like WAITING otherwise.
+    Comparing = 4,
 }
 
 /// Which cursor: the subscription's name and the key.
@@ -77,6 +79,21 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<
     rows.lock_exclusive().all(txn).await
 }
 
+/// The next rows of one subscription for keys of these kinds, in the order of their keys, locked.
+pub(crate) async fn lock_after(
+    txn: &DatabaseTransaction,
+    subscription: &str,
+    aggregates: &[&str],
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    // Not a range: what lies between two texts depends on the database's collation.
+    let kinds = aggregates.iter().map(|aggregate| Column::Key.starts_with(format!("{aggregate}/")));
+    let rows = Entity::find().filter(Column::Subscription.eq(subscription)).filter(Column::Key.gt(after));
+    let ours = rows.filter(kinds.fold(Condition::any(), Condition::add));
+    ours.order_by_asc(Column::Key).limit(limit).lock_exclusive().all(txn).await
+}
+
 /// Writes rows that were locked.
 pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Result<(), DbErr> {
     if locked.is_empty() {
@@ -102,9 +119,10 @@ pub(crate) async fn find_all(connection: &impl ConnectionTrait, ids: &[CursorId]
     Entity::find().filter(those(ids)).all(connection).await
 }
 
-/// The WAITING rows of these subscriptions that are due.
+/// The rows of these subscriptions that wait, or are to be compared, and are due.
 fn due(names: &[&'static str], now: Micros) -> Select<Entity> {
-    let waiting = Entity::find().filter(Column::State.eq(State::Waiting)).filter(Column::Due.lte(now.0));
+    let states = [State::Waiting, State::Comparing];
+    let waiting = Entity::find().filter(Column::State.is_in(states)).filter(Column::Due.lte(now.0));
     waiting.filter(Column::Subscription.is_in(names.iter().copied()))
 }
 
@@ -134,4 +152,10 @@ pub(crate) async fn take_due(
     let taken = rows.iter().cloned().map(|row| Model { due: Some(now.plus(lease).0), ..row }).collect();
     write(txn, taken).await?;
     Ok(rows)
+}
+
+/// How many keys of a subscription are still to be compared.
+pub(crate) async fn comparing(connection: &impl ConnectionTrait, subscription: &str) -> Result<u64, DbErr> {
+    let rows = Entity::find().filter(Column::State.eq(State::Comparing)).filter(Column::Subscription.eq(subscription));
+    rows.count(connection).await
 }

@@ -3,7 +3,9 @@ use std::str::FromStr;
 use event::{History, Id, Key, Micros, Record, TraceContext};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait as _;
-use sea_orm::{Condition, DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{
+    Condition, DatabaseTransaction, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QuerySelect, Statement,
+};
 
 /// One event. The row stays after it was published: it is the outbox, the audit trail and what everything is healed from.
 #[sea_orm::model]
@@ -164,4 +166,69 @@ pub(crate) async fn mark_published(txn: &DatabaseTransaction, ids: &[Uuid], now:
         .exec(txn)
         .await?;
     Ok(())
+}
+
+/// A row without its event: where it stands in its key and in the whole log.
+#[derive(Clone, Debug, FromQueryResult)]
+pub(crate) struct Placed {
+    pub(crate) key: String,
+    pub(crate) epoch: i64,
+    pub(crate) revision: i64,
+    pub(crate) history: Vec<u8>,
+    pub(crate) event_id: Uuid,
+    pub(crate) time: i64,
+    pub(crate) position: i64,
+}
+
+/// Gives committed rows that have no position the ones from `next` on, and says how many there were. Rows that a transaction holds are
+/// left for the next time: they then get greater positions, so nobody misses them, and nobody waits for anybody.
+pub(crate) async fn place(txn: &DatabaseTransaction, next: i64, limit: u64) -> Result<u64, DbErr> {
+    let skip = match txn.get_database_backend() {
+        DbBackend::Postgres => "for update skip locked",
+        _ => "",
+    };
+    let sql = format!(
+        "with unplaced as (select key, revision, time from event_log where position is null order by time limit $1 {skip}), \
+         placed as (select key, revision, row_number() over (order by time, key, revision) as place from unplaced) \
+         update event_log set position = $2 + placed.place - 1 from placed \
+         where event_log.key = placed.key and event_log.revision = placed.revision"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let statement = Statement::from_sql_and_values(txn.get_database_backend(), sql, [limit.into(), next.into()]);
+    Ok(txn.execute_raw(statement).await?.rows_affected())
+}
+
+/// Whether there are rows without a position.
+pub(crate) async fn any_unplaced(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    Entity::find().filter(Column::Position.is_null()).exists(connection).await
+}
+
+/// The rows after a position, in the order of positions.
+pub(crate) async fn placed_after(
+    connection: &impl ConnectionTrait,
+    position: i64,
+    limit: u64,
+) -> Result<Vec<Placed>, DbErr> {
+    let columns = [
+        Column::Key,
+        Column::Epoch,
+        Column::Revision,
+        Column::History,
+        Column::EventId,
+        Column::Time,
+        Column::Position,
+    ];
+    let rows = Entity::find().select_only().columns(columns).filter(Column::Position.gt(position));
+    rows.order_by_asc(Column::Position).limit(limit).into_model().all(connection).await
+}
+
+/// The id of the event at a position.
+pub(crate) async fn id_at(connection: &impl ConnectionTrait, position: i64) -> Result<Option<Uuid>, DbErr> {
+    let row = Entity::find().select_only().column(Column::EventId).filter(Column::Position.eq(position));
+    row.into_tuple().one(connection).await
+}
+
+/// Whether the log has this event.
+pub(crate) async fn has(connection: &impl ConnectionTrait, event_id: Uuid) -> Result<bool, DbErr> {
+    Entity::find().filter(Column::EventId.eq(event_id)).exists(connection).await
 }

@@ -3,6 +3,7 @@
 pub(crate) mod cursor;
 pub(crate) mod effect;
 pub(crate) mod event_log;
+pub(crate) mod followed_log;
 pub(crate) mod head;
 pub(crate) mod log;
 pub(crate) mod receipt;

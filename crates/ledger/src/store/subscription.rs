@@ -1,6 +1,6 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder, QuerySelect};
+use sea_orm::{DatabaseTransaction, IntoActiveModel as _, QueryOrder, QuerySelect};
 
 /// Which version of the code owns a subscription's work.
 #[sea_orm::model]
@@ -17,19 +17,24 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Writes the rows that are missing.
-pub(crate) async fn insert_missing(
-    txn: &DatabaseTransaction,
-    rows: impl Iterator<Item = (&'static str, i32)>,
-) -> Result<(), DbErr> {
-    let rows: Vec<_> = rows
-        .map(|(name, version)| ActiveModel { name: Set(name.to_owned()), version: Set(version), starts_at: Set(None) })
-        .collect();
+pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());
     }
     let missing = OnConflict::column(Column::Name).do_nothing().to_owned();
+    let rows = rows.into_iter().map(|row| row.into_active_model().reset_all());
     Entity::insert_many(rows).on_conflict(missing).exec_without_returning(txn).await?;
     Ok(())
+}
+
+/// Locks one row.
+pub(crate) async fn lock(txn: &DatabaseTransaction, name: &str) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(name.to_owned()).lock_exclusive().one(txn).await
+}
+
+/// Writes a row, which was locked.
+pub(crate) async fn write(txn: &DatabaseTransaction, locked: Model) -> Result<(), DbErr> {
+    locked.into_active_model().reset_all().update(txn).await.map(drop)
 }
 
 /// Holds the rows shared, so that no other version takes a subscription over before this transaction has ended.
@@ -38,4 +43,8 @@ pub(crate) async fn share(
     names: impl IntoIterator<Item = &'static str>,
 ) -> Result<Vec<Model>, DbErr> {
     Entity::find().filter(Column::Name.is_in(names)).order_by_asc(Column::Name).lock_shared().all(txn).await
+}
+
+pub(crate) async fn find(connection: &impl ConnectionTrait, name: &str) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(name.to_owned()).one(connection).await
 }

@@ -1,0 +1,171 @@
+//! The subscriber's side of the audit: what a subscription has heard, against what its owner says has happened.
+
+use std::collections::HashMap;
+
+use event::{Id, Micros, Record, subject};
+
+use crate::error::{Error, Result};
+use crate::heads::{Heads, KeyHead, Place, Since};
+use crate::ledger::Ledger;
+use crate::store::cursor::{self, Model as Cursor, State};
+use crate::store::{followed_log, subscription};
+
+/// What the audit of one subscription at one owner has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditedLog {
+    pub since: Since,
+    /// A comparison is under way, and has visited the cursors up to this key.
+    pub compared_to: Option<String>,
+}
+
+impl Ledger {
+    /// How far the audit of a subscription is with an owner's log.
+    pub async fn followed(&self, subscription: &str, owner: &str) -> Result<AuditedLog> {
+        let row = followed_log::find(self.0.db.reader(), subscription, owner).await?;
+        row.map_or_else(|| Ok(AuditedLog::default()), AuditedLog::try_from)
+    }
+
+    /// The keys of which the subscription has heard less, or something else, than their owner says; those that it knows to be missing are
+    /// not among them. A moment later the stream may have brought them: so ask twice before you [note](Self::note) them.
+    pub async fn behind_of(&self, subscription: &'static str, heads: Vec<KeyHead>) -> Result<Vec<KeyHead>> {
+        let ids: Vec<_> = heads.iter().map(|head| (subscription, head.key.clone())).collect();
+        let rows = cursor::find_all(self.0.db.reader(), &ids).await?;
+        let cursors: HashMap<String, Cursor> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+        let is_behind = |head: &KeyHead| {
+            cursors.get(&head.key.to_string()).is_none_or(|cursor| standing(cursor, head) != Standing::Heard)
+        };
+        Ok(heads.into_iter().filter(is_behind).collect())
+    }
+
+    /// Notes what was not heard: from now on these keys wait, and are read from their owner. How many there were.
+    pub async fn note(&self, name: &'static str, heads: &[KeyHead]) -> Result<usize> {
+        if heads.is_empty() {
+            return Ok(0);
+        }
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let starts_at = subscription::find(&txn, name).await?.and_then(|row| row.starts_at);
+        let mut ids: Vec<_> = heads.iter().map(|head| (name, head.key.clone())).collect();
+        ids.sort();
+        let by_key: HashMap<String, &KeyHead> = heads.iter().map(|head| (head.key.to_string(), head)).collect();
+        let mut changed = Vec::new();
+        for row in cursor::lock(&txn, &ids).await? {
+            let Some(head) = by_key.get(&row.key) else { continue };
+            changed.extend(not_heard(row, head, starts_at, now));
+        }
+        let noted = changed.len();
+        cursor::write(&txn, changed).await?;
+        txn.commit().await?;
+        Ok(noted)
+    }
+
+    /// Everything up to the end of this part is applied or noted. If the owner's log has a new epoch, everything is audited from its
+    /// beginning, and every cursor compared. Fails if it is another log than the one that was followed.
+    pub async fn audited(&self, name: &str, owner: &str, heads: &Heads) -> Result<()> {
+        let txn = self.0.db.begin().await?;
+        let found = followed_log::lock(&txn, name, owner).await?;
+        if let Some(row) = found.as_ref().filter(|row| row.log_id != heads.log_id.to_string()) {
+            return Err(Error::Failed(format!(
+                "{owner} has another log, {}, than the one that {name} follows, {}",
+                heads.log_id, row.log_id
+            )));
+        }
+        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch);
+        let place = if raised { Place::default() } else { heads.place };
+        let compared_to = found.as_ref().and_then(|row| row.compared_to.clone()).or_else(|| raised.then(String::new));
+        let row = followed_log::Model {
+            subscription: name.to_owned(),
+            owner: owner.to_owned(),
+            log_id: heads.log_id.to_string(),
+            epoch: heads.epoch,
+            audited_position: place.position,
+            audited_event_id: place.event_id,
+            compared_to,
+            rebuilds: found.is_some_and(|row| row.rebuilds),
+        };
+        followed_log::write(&txn, row).await?;
+        txn.commit().await?;
+        self.meet(owner, heads.log_id);
+        Ok(())
+    }
+
+    /// Whether an event is of the log that this service follows. None: it does not know that log yet.
+    pub(crate) fn is_known(&self, record: &Record) -> Option<bool> {
+        let owner = subject::domain_of(&record.type_name);
+        if self.0.name.strip_prefix("service/") == Some(owner) {
+            return Some(record.source == self.log_id());
+        }
+        let known = self.0.followed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.get(owner).map(|log_id| *log_id == record.source)
+    }
+
+    /// From now on events of this log are taken in. Kept in memory: what is [audited](Self::audited) is remembered.
+    pub fn meet(&self, owner: &str, log_id: Id) {
+        self.0.followed.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(owner.to_owned(), log_id);
+    }
+}
+
+/// How a cursor stands to what its owner says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It has passed that revision, or knows that it lacks it.
+    Heard,
+    /// It lacks it, and does not know.
+    Lacks,
+    /// What it has applied is not what the owner has.
+    Differs,
+}
+
+fn standing(cursor: &Cursor, head: &KeyHead) -> Standing {
+    // A part of the log that was read before its key went on in a higher epoch.
+    if cursor.epoch > head.epoch {
+        return Standing::Heard;
+    }
+    let differs = match cursor.revision.cmp(&head.revision) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => cursor.history != head.history.0,
+        std::cmp::Ordering::Greater => cursor.epoch < head.epoch,
+    };
+    match cursor.state {
+        State::Comparing => Standing::Heard,
+        State::Waiting | State::Parked if cursor.noted >= head.revision && !differs => Standing::Heard,
+        State::Parked if differs => Standing::Heard,
+        _ if differs => Standing::Differs,
+        _ if cursor.revision >= head.revision => Standing::Heard,
+        _ => Standing::Lacks,
+    }
+}
+
+/// The cursor once it knows what it lacks; None if it does not lack it.
+fn not_heard(cursor: Cursor, head: &KeyHead, starts_at: Option<i64>, now: Micros) -> Option<Cursor> {
+    let noted = cursor.noted.max(head.revision);
+    let due = Some(now.0);
+    match standing(&cursor, head) {
+        Standing::Heard => None,
+        Standing::Differs => {
+            let reason = Some("its owner has another past".to_owned());
+            Some(Cursor { state: State::Comparing, due, noted, reason, ..cursor })
+        }
+        // Nobody wants work for it: so it need not be read either.
+        Standing::Lacks if starts_at.is_some_and(|start| head.time.0 < start) && cursor.state == State::Flowing => {
+            let (epoch, revision, history) = (head.epoch, head.revision, head.history.0.to_vec());
+            Some(Cursor { epoch, revision, history, noted, ..cursor })
+        }
+        Standing::Lacks if cursor.state == State::Flowing => {
+            let reason = Some(format!("revision {} is missing", cursor.revision + 1));
+            Some(Cursor { state: State::Waiting, due, noted, reason, ..cursor })
+        }
+        Standing::Lacks => Some(Cursor { noted, ..cursor }),
+    }
+}
+
+impl TryFrom<followed_log::Model> for AuditedLog {
+    type Error = Error;
+
+    fn try_from(row: followed_log::Model) -> Result<Self> {
+        let damaged = |_| Error::Failed(format!("the id of the log of {} cannot be read", row.owner));
+        let place = Place { position: row.audited_position, event_id: row.audited_event_id };
+        let since = Since { log_id: Some(row.log_id.parse().map_err(damaged)?), epoch: row.epoch, place };
+        Ok(Self { since, compared_to: row.compared_to })
+    }
+}

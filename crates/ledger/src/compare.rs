@@ -1,0 +1,166 @@
+//! Comparing what was applied with the owner's log: the one verb for all that is out of step.
+
+use ::event::{History, Key, Micros, Record};
+
+use sea_orm::DatabaseTransaction;
+
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::store::cursor::{self, Model as Cursor, State};
+use crate::store::followed_log;
+
+/// What a comparison of one key came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// What was applied is what the owner has.
+    Same,
+    /// A replica: it is derived anew, from the key's first revision.
+    Anew,
+    /// The subscription has acted on what its owner has no longer, or never had. The key is parked, and listed.
+    Diverged(String),
+    /// The key was not to be compared any more.
+    Elsewhere,
+}
+
+/// How the reason of a key begins that has diverged.
+pub(crate) const DIVERGED: &str = "diverged: ";
+/// The reason of a key that an operator lets go on from the last row that its owner has.
+pub(crate) const ACCEPTED: &str = "its owner's log is accepted as it stands";
+
+impl Ledger {
+    /// Has every cursor of a subscription compared with its owner's log, key by key, while it serves. `anew`: every key is derived again,
+    /// whether or not it differs; only for replicas.
+    pub async fn begin_comparison(&self, name: &str, anew: bool) -> Result<()> {
+        let txn = self.0.db.begin().await?;
+        begin(&txn, name, anew).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Visits the next cursors of a comparison: from now on they are compared when it is their turn. How many there were; fewer than
+    /// `limit`: it has visited all.
+    pub async fn compare_next(&self, name: &str, owner: &str, aggregates: &[&str], limit: u64) -> Result<u64> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let Some(row) = followed_log::lock(&txn, name, owner).await? else { return Ok(0) };
+        let Some(after) = &row.compared_to else { return Ok(0) };
+        let cursors = cursor::lock_after(&txn, name, aggregates, after, limit).await?;
+        let visited = cursors.len() as u64;
+        let last = cursors.last().map(|cursor| cursor.key.clone());
+        let changed = cursors.into_iter().filter_map(|cursor| self.visited(cursor, row.rebuilds, now)).collect();
+        cursor::write(&txn, changed).await?;
+        let done = visited < limit;
+        let compared_to = if done { None } else { last };
+        let rebuilds = row.rebuilds && !done;
+        followed_log::write(&txn, followed_log::Model { compared_to, rebuilds, ..row }).await?;
+        txn.commit().await?;
+        Ok(visited)
+    }
+
+    /// How many keys of a subscription have been visited and are still to be compared.
+    pub async fn comparing(&self, name: &str) -> Result<u64> {
+        Ok(cursor::comparing(self.0.db.reader(), name).await?)
+    }
+
+    fn visited(&self, cursor: Cursor, rebuilds: bool, now: Micros) -> Option<Cursor> {
+        let due = Some(now.0);
+        let is_replica =
+            self.0.handlers.subscriptions.get(cursor.subscription.as_str()).is_some_and(|s| s.acts_on.is_none());
+        match cursor.state {
+            // What has diverged is in an operator's hands already. What failed may have failed for what this version has mended.
+            State::Parked if cursor.reason.as_deref().is_some_and(|reason| reason.starts_with(DIVERGED)) => None,
+            _ if rebuilds && is_replica => Some(anew(cursor, "it is rebuilt", now)),
+            _ => Some(Cursor { state: State::Comparing, due, attempts: 0, reason: None, ..cursor }),
+        }
+    }
+
+    /// Compares one key with its owner's log. `events` begin at the revision that was applied last, if the owner has it; else they are all
+    /// that it has. The key then flows, or waits for what `events` hold beyond it.
+    pub async fn compare(&self, name: &'static str, key: &Key, events: &[Record]) -> Result<Compared> {
+        let txn = self.0.db.begin().await?;
+        let now = self.0.clock.now(&txn).await?;
+        let mut rows = cursor::lock(&txn, &[(name, key.clone())]).await?;
+        let Some(row) = rows.pop().filter(|row| row.state == State::Comparing) else { return Ok(Compared::Elsewhere) };
+        let (compared, row) = self.compared(row, events, now);
+        cursor::write(&txn, vec![row]).await?;
+        txn.commit().await?;
+        if let Compared::Diverged(reason) = &compared {
+            tracing::error!(subscription = name, %key, reason, "a key has diverged from its owner's log; it is parked");
+        }
+        Ok(compared)
+    }
+
+    fn compared(&self, row: Cursor, events: &[Record], now: Micros) -> (Compared, Cursor) {
+        let newest = events.last().map_or(0, |record| record.revision);
+        let at = events.iter().find(|record| record.revision == row.revision);
+        if let Some(record) = broken(&row, events) {
+            let reason = format!(
+                "{DIVERGED}its owner's log is damaged: revision {} does not follow from the one before",
+                record.revision
+            );
+            let parked = Cursor { state: State::Parked, due: None, reason: Some(reason.clone()), ..row };
+            return (Compared::Diverged(reason), parked);
+        }
+        let accepted = row.reason.as_deref() == Some(ACCEPTED);
+        let is_replica =
+            self.0.handlers.subscriptions.get(row.subscription.as_str()).is_some_and(|found| found.acts_on.is_none());
+        if row.revision == 0 || at.is_some_and(|record| record.history.0 == *row.history) {
+            let more = newest > row.revision;
+            let state = if more { State::Waiting } else { State::Flowing };
+            let due = more.then_some(now.0);
+            return (
+                Compared::Same,
+                Cursor { state, due, noted: newest.max(row.revision), attempts: 0, reason: None, ..row },
+            );
+        }
+        let reason = at.map_or_else(
+            || format!("{DIVERGED}its owner's log ends at revision {newest}, before revision {}", row.revision),
+            |record| {
+                format!("{DIVERGED}revision {} of its owner's epoch {} has another past", row.revision, record.epoch)
+            },
+        );
+        if is_replica && !events.is_empty() {
+            return (Compared::Anew, anew(row, &reason, now));
+        }
+        let last = events.iter().rev().find(|record| record.revision <= row.revision);
+        if let Some(last) = last.filter(|_| accepted) {
+            let (epoch, revision, history) = (last.epoch, last.revision, last.history.0.to_vec());
+            let accepted = Cursor { epoch, revision, history, noted: newest, attempts: 0, reason: None, ..row };
+            return (Compared::Same, Cursor { state: State::Waiting, due: Some(now.0), ..accepted });
+        }
+        let parked = Cursor { state: State::Parked, due: None, reason: Some(reason.clone()), ..row };
+        (Compared::Diverged(reason), parked)
+    }
+}
+
+/// The first event that does not follow from its predecessor, or, if it is the key's first, from nothing.
+fn broken<'e>(row: &Cursor, events: &'e [Record]) -> Option<&'e Record> {
+    let follows = |past: History, record: &Record| past.then(&record.type_name, &record.body) == record.history;
+    let first = events.first().filter(|first| row.revision == 0 && !follows(History::default(), first));
+    first.or_else(|| events.windows(2).find(|pair| !follows(pair[0].history, &pair[1])).map(|pair| &pair[1]))
+}
+
+/// A comparison begins with an audit of the whole log, so that keys that have no cursor are found, too.
+pub(crate) async fn begin(txn: &DatabaseTransaction, name: &str, anew: bool) -> Result<()> {
+    for row in followed_log::of(txn, name).await? {
+        let rebuilds = row.rebuilds || anew;
+        let (compared_to, audited_position, audited_event_id) = (Some(String::new()), 0, None);
+        let compared = followed_log::Model { audited_position, audited_event_id, compared_to, rebuilds, ..row };
+        followed_log::write(txn, compared).await?;
+    }
+    Ok(())
+}
+
+/// Back to before the first revision: what follows is applied over what the replica has.
+fn anew(cursor: Cursor, reason: &str, now: Micros) -> Cursor {
+    Cursor {
+        epoch: 0,
+        revision: 0,
+        history: vec![0; 16],
+        state: State::Waiting,
+        due: Some(now.0),
+        noted: 0,
+        attempts: 0,
+        reason: Some(reason.to_owned()),
+        ..cursor
+    }
+}

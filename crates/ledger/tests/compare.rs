@@ -1,0 +1,146 @@
+//! What is out of step is compared with its owner's log: forks, cursors beyond it, replicas that are rebuilt, and versions of the code.
+
+use event::Record;
+use millrace_ledger::{Compared, Due, Means, Outcome};
+
+use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, processed, streamed};
+
+on_both!(
+    a_forged_event_is_not_applied,
+    a_replica_that_followed_another_past_is_derived_anew,
+    what_acted_on_another_past_is_parked_and_listed,
+    a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised,
+    a_replica_is_rebuilt_key_by_key,
+);
+
+/// The key that is due.
+async fn one_due(shop: &Shop) -> Due {
+    let mut due = shop.due().await;
+    assert_eq!(due.len(), 1, "{due:?}");
+    due.remove(0)
+}
+
+/// What the owner's log has instead of an event, since its epoch was raised.
+fn instead(steps: &str, of: &Record) -> Record {
+    let record = created(of.key.id(), of.revision, steps);
+    Record { epoch: of.epoch + 1, ..record }
+}
+
+async fn a_forged_event_is_not_applied(shop: &Shop) {
+    let id = shop.id();
+    let first = created(id, 1, "");
+    shop.one(streamed(&first)).await;
+    let mut forged = created(id, 2, "write forged");
+    forged.history = first.history;
+    assert_eq!(shop.one(streamed(&forged)).await, Outcome::Noted);
+    let due = one_due(shop).await;
+    assert!(due.compare);
+    let second = created(id, 2, "");
+    let compared = shop.ledger.compare("replica", &order(id), &[first, second.clone()]).await.unwrap();
+    assert_eq!(compared, Compared::Same);
+    assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
+    assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 2], vec![]));
+}
+
+async fn a_replica_that_followed_another_past_is_derived_anew(shop: &Shop) {
+    let id = shop.id();
+    let (first, lost) = (created(id, 1, ""), created(id, 2, "write lost"));
+    shop.batch([streamed(&first), streamed(&lost)]).await;
+    let new = instead("write new", &lost);
+    assert_eq!(shop.one(streamed(&new)).await, Outcome::Noted);
+    assert!(one_due(shop).await.compare);
+    let compared = shop.ledger.compare("replica", &order(id), std::slice::from_ref(&new)).await.unwrap();
+    assert_eq!(compared, Compared::Anew);
+    let due = one_due(shop).await;
+    assert_eq!((due.revision, due.compare), (0, false));
+    assert_eq!(shop.batch([from_log(&first), from_log(&new)]).await, vec![Outcome::Applied; 2]);
+    assert_eq!(shop.notes().await, vec!["lost", "new"]);
+    assert_eq!(shop.one(streamed(&lost)).await, Outcome::Duplicate, "what is in nobody's log any more");
+}
+
+async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
+    let id = shop.id();
+    let first = processed(id, 1, "");
+    let clerk = |record: &Record| brought("clerk", record, Means::Stream);
+    assert_eq!(shop.one(clerk(&first)).await, Outcome::Applied);
+    let other = Record { epoch: 2, ..processed(id, 1, "write again") };
+    assert_eq!(shop.one(clerk(&other)).await, Outcome::Noted);
+    one_due(shop).await;
+    let compared = shop.ledger.compare("clerk", &order(id), std::slice::from_ref(&other)).await.unwrap();
+    assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("another past")), "{compared:?}");
+    let next = Record { epoch: 2, ..processed(id, 2, "") };
+    assert_eq!(shop.one(clerk(&next)).await, Outcome::Noted);
+    assert!(shop.due().await.is_empty() && shop.notes().await.is_empty());
+}
+
+async fn a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised(shop: &Shop) {
+    let id = shop.id();
+    let events = [processed(id, 1, ""), processed(id, 2, ""), processed(id, 3, "")];
+    for event in &events {
+        shop.one(brought("clerk", event, Means::Stream)).await;
+    }
+    shop.ledger.audited("clerk", "order", &heads(3, &[&events[2]])).await.unwrap();
+    // The owner was restored to where it had but the first, and said so by a new epoch.
+    let mut raised = heads(1, &[&events[0]]);
+    raised.epoch = 2;
+    shop.ledger.audited("clerk", "order", &raised).await.unwrap();
+    let followed = shop.ledger.followed("clerk", "order").await.unwrap();
+    assert_eq!(
+        (followed.since.place.position, followed.since.epoch, followed.compared_to.as_deref()),
+        (0, 2, Some(""))
+    );
+    assert_eq!(shop.ledger.compare_next("clerk", "order", &["order"], 100).await.unwrap(), 1);
+    assert!(one_due(shop).await.compare);
+    let compared = shop.ledger.compare("clerk", &order(id), &events[..1]).await.unwrap();
+    assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("ends at revision 1")), "{compared:?}");
+    assert_eq!(shop.ledger.followed("clerk", "order").await.unwrap().compared_to, None);
+}
+
+async fn a_replica_is_rebuilt_key_by_key(shop: &Shop) {
+    let (one, two) = (shop.id(), shop.id());
+    let events = [created(one, 1, ""), created(one, 2, ""), created(two, 1, "")];
+    shop.batch(events.iter().map(streamed)).await;
+    shop.ledger.audited("replica", "order", &heads(3, &[&events[1], &events[2]])).await.unwrap();
+    shop.ledger.begin_comparison("replica", true).await.unwrap();
+    assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 1).await.unwrap(), 1);
+    assert_eq!(one_due(shop).await.revision, 0);
+    assert_eq!(shop.one(streamed(&created(two, 2, ""))).await, Outcome::Applied, "the others serve meanwhile");
+    assert_eq!(shop.batch(events[..2].iter().map(from_log)).await, vec![Outcome::Applied; 2]);
+    assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
+    assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 0);
+    assert_eq!(shop.number("select count(*) from seen where times = 2").await, 2);
+}
+
+#[tokio::test]
+async fn a_raised_version_takes_over_and_compares() {
+    let shop = &Shop::on_postgres().await;
+    let id = shop.id();
+    let events = [created(id, 1, ""), created(id, 2, "fail")];
+    shop.one(streamed(&events[0])).await;
+    shop.ledger.audited("replica", "order", &heads(2, &[&events[1]])).await.unwrap();
+    for _ in 0..5 {
+        shop.one(from_log(&events[1])).await;
+    }
+    assert!(shop.due().await.is_empty(), "it is parked");
+    let new = shop.another_version(2).await;
+    new.ledger.meet("order", events[0].source);
+    assert!(given_back(&shop.one(streamed(&created(shop.id(), 1, ""))).await), "the old version stops");
+    assert!(!shop.ledger.owned("replica") && new.ledger.owned("replica"));
+    assert_eq!(new.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
+    new.world.repair();
+    assert!(one_due(&new).await.compare);
+    assert_eq!(new.ledger.compare("replica", &order(id), &events).await.unwrap(), Compared::Same);
+    assert_eq!(new.one(from_log(&events[1])).await, Outcome::Applied, "what was parked is tried by the new version");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_handed_back_goes_on() {
+    let shop = &Shop::on_postgres().await;
+    let new = shop.another_version(2).await;
+    new.ledger.meet("order", created(new.id(), 1, "").source);
+    assert!(!shop.ledger.owns("replica").await.unwrap());
+    new.ledger.hand_over("replica", 1).await.unwrap();
+    assert!(shop.ledger.owns("replica").await.unwrap());
+    assert!(given_back(&new.one(streamed(&created(shop.id(), 1, ""))).await));
+    assert_eq!(shop.one(streamed(&created(shop.id(), 1, ""))).await, Outcome::Applied);
+}
