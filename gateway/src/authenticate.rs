@@ -22,8 +22,6 @@ pub const DOMAIN: &str = "registration";
 /// The kinds of aggregates whose events do.
 pub const AGGREGATES: [&str; 2] = ["session", "signing-key"];
 
-const STAFF: &str = "staff";
-
 /// Knows who calls.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -53,7 +51,7 @@ impl Authenticator {
         }
         match access {
             Access::User => Ok(Some(claims)),
-            Access::Staff if claims.roles.iter().any(|role| role == STAFF) => Ok(Some(claims)),
+            Access::Staff if claims.roles.iter().any(|role| role == serve::STAFF) => Ok(Some(claims)),
             Access::Staff => Err(Refusal::StaffOnly),
             Access::Internal | Access::Anonymous => Err(Refusal::UnknownMethod),
         }

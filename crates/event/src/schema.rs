@@ -138,6 +138,11 @@ impl Schema {
         self.events.values()
     }
 
+    /// Who owns the aggregates of this kind.
+    pub fn domain_of_aggregate(&self, aggregate: &str) -> Option<&str> {
+        self.events().find(|kind| kind.aggregate == aggregate).map(|kind| kind.domain.as_str())
+    }
+
     pub fn event(&self, type_name: &str) -> Option<&EventKind> {
         self.events.get(type_name)
     }

@@ -8,7 +8,8 @@ use sea_orm::DatabaseTransaction;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use crate::store::cursor::CursorId;
-use crate::store::{cursor, effect, event_log, head, receipt};
+use crate::store::timer::TimerId;
+use crate::store::{cursor, effect, event_log, head, receipt, timer};
 
 #[derive(Default)]
 pub(crate) struct Book {
@@ -19,6 +20,8 @@ pub(crate) struct Book {
     /// Heads that a handler came to need, and that were not locked up front.
     pub(crate) late: Vec<Key>,
     pub(crate) effects: Vec<effect::Model>,
+    /// Timers that were set or changed; none: that were taken back, or have fired.
+    pub(crate) timers: BTreeMap<TimerId, Option<timer::Model>>,
     pub(crate) rows: Rows,
     /// Events that were published, to be marked on the way.
     pub(crate) published: Vec<uuid::Uuid>,
@@ -138,6 +141,9 @@ impl Book {
         event_log::insert(txn, &self.appended).await?;
         cursor::write(txn, changed(self.cursors).map(|entry| entry.row).collect()).await?;
         effect::insert(txn, self.effects).await?;
+        let (set, gone): (Vec<_>, Vec<_>) = self.timers.into_iter().partition(|(_, row)| row.is_some());
+        timer::write(txn, set.into_iter().filter_map(|(_, row)| row).collect()).await?;
+        timer::delete(txn, &gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>()).await?;
         self.rows.write(txn).await?;
         event_log::mark_published(txn, &self.published, now).await?;
         let (new, locked): (Vec<_>, Vec<_>) = changed(self.receipts).partition(|entry| entry.new);

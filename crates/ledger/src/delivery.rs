@@ -1,4 +1,5 @@
-//! What comes to a ledger, and what becomes of it. There is one kind of delivery for a command, an event and an effect's answer.
+//! What comes to a ledger, and what becomes of it. There is one kind of delivery for a command, an event, an effect's answer and a
+//! timer.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use proto::rpc;
 use tracing::Span;
 
 use crate::error::Rejection;
+use crate::timer::DueTimer;
 
 /// Something to be taken in, once.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub enum Input {
     Command(Command),
     Event(EventDelivery),
     Answer(Answer),
+    Timer(DueTimer),
 }
 
 /// A command whose seal was verified.
@@ -99,9 +102,9 @@ pub struct Answer {
 pub enum Outcome {
     /// A command has ended, now or earlier.
     Ended(Ended),
-    /// An event or an answer was taken in.
+    /// An event, an answer or a timer was taken in.
     Applied,
-    /// The handler does not care for events of this type; the cursor has moved.
+    /// The handler does not care for events of this type, or an operator has dropped it; the cursor has moved.
     Skipped,
     /// It was taken in before.
     Duplicate,
@@ -168,6 +171,7 @@ impl Delivery {
             Input::Command(command) => command.target,
             Input::Event(event) => event.record.key.id(),
             Input::Answer(answer) => answer.key.id(),
+            Input::Timer(timer) => timer.key.id(),
         }
     }
 }

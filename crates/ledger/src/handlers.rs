@@ -14,6 +14,7 @@ use proto::{Message, Name};
 use crate::delivery::Prepared;
 use crate::error::{Error, Result};
 use crate::reader::Reader;
+use crate::timer::TimerHandler;
 use crate::tx::Tx;
 
 /// An asynchronous function that works in a transaction: `async fn place_order(cx: &mut Tx, request: PlaceOrderRequest) -> Result<..>`.
@@ -46,6 +47,7 @@ pub struct Handlers {
     pub(crate) commands: HashMap<String, CommandHandler>,
     pub(crate) subscriptions: HashMap<&'static str, Subscription>,
     pub(crate) effects: HashMap<&'static str, EffectHandler>,
+    pub(crate) timers: HashMap<&'static str, TimerHandler>,
 }
 
 impl std::fmt::Debug for Handlers {

@@ -169,6 +169,11 @@ impl Ledger {
         self.0.db.lanes()
     }
 
+    /// The time at which a transaction that began now would happen.
+    pub async fn now(&self) -> Result<Micros> {
+        Ok(self.0.clock.now(self.0.db.reader()).await?)
+    }
+
     /// What a query sees.
     pub async fn reader(&self, caller: Caller) -> Result<Reader> {
         let db = self.0.db.reader().clone();
@@ -344,8 +349,8 @@ impl Ledger {
         let book = Book::marking(self.some_published());
         let log = Log { epoch: row.epoch, ..self.0.log.clone() };
         let (chance, state) = (self.0.chance.clone(), Arc::clone(&self.0.state));
-        let (cause, touched) = (Cause::default(), Touched::default());
-        Ok(Tx { txn, book, now, log, chance, state, starts: HashMap::new(), cause, touched })
+        let (ledger, cause, touched) = (self.clone(), Cause::default(), Touched::default());
+        Ok(Tx { ledger, txn, book, now, log, chance, state, starts: HashMap::new(), cause, touched })
     }
 
     /// What the next transaction is to mark. If that fails the marks are lost, which costs no more than publishing those events twice.

@@ -4,7 +4,8 @@
 //! database transaction. Nothing else is ever the source of truth. This crate knows the database and not the broker: what it takes in is a
 //! [`Delivery`], and what became of it an [`Outcome`], so a test can drive it by hand.
 //!
-//! - For handlers: [`Tx`] (commands, events, answers), [`Reader`] (queries), [`Aggregate`], [`Rejection`], [`Effect`].
+//! - For handlers: [`Tx`] (commands, events, answers), [`Reader`] (queries), [`Aggregate`], [`Rejection`], [`Effect`],
+//!   [`Timer`].
 //! - For what brings deliveries: [`Ledger`], [`Handlers`], [`Subscription`].
 
 mod aggregate;
@@ -17,13 +18,16 @@ mod delivery;
 mod error;
 mod handlers;
 mod heads;
+mod kept;
 mod ledger;
 mod migration;
+pub mod operator;
 mod passed;
 mod processor;
 mod reader;
 mod rows;
 mod store;
+mod timer;
 mod tx;
 mod versions;
 
@@ -43,6 +47,7 @@ pub use migration::migrations;
 pub use processor::Processed;
 pub use reader::Reader;
 pub use rows::Rows;
+pub use timer::{DueTimer, Fired, Timer};
 pub use tx::Tx;
 
 #[doc(hidden)]

@@ -1,5 +1,7 @@
 //! The ledger's own tables. A service adds its own in migrations with later names.
 
+mod timers_and_drops;
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary, binary_null, boolean, integer, small_integer, string, string_null,
@@ -8,7 +10,7 @@ use sea_orm_migration::schema::{
 
 /// The migrations of the ledger, in order.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(CreateLedger), Box::new(AddAudit)]
+    vec![Box::new(CreateLedger), Box::new(AddAudit), Box::new(timers_and_drops::TimersAndDrops)]
 }
 
 struct CreateLedger;

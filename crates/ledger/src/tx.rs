@@ -11,6 +11,7 @@ use crate::clock::Chance;
 use crate::delivery::Caller;
 use crate::error::{Error, Rejection, Result};
 use crate::handlers::Effect;
+use crate::ledger::Ledger;
 use crate::reader::{fold, state_of, user_of};
 use crate::rows::Rows;
 use crate::store::{effect, event_log};
@@ -19,6 +20,7 @@ use crate::store::{effect, event_log};
 ///
 /// Decide first and write after: a refusal after a write costs a transaction of its own.
 pub struct Tx {
+    pub(crate) ledger: Ledger,
     pub(crate) txn: DatabaseTransaction,
     pub(crate) book: Book,
     pub(crate) now: Micros,

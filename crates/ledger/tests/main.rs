@@ -47,10 +47,12 @@ mod compare;
 mod effects;
 mod events;
 mod interleavings;
+mod operator;
 mod passed;
 mod poison;
 mod receipts;
 mod sqlite;
+mod timers;
 
 /// A test that hangs fails.
 async fn in_time(test: impl Future<Output = ()>) {

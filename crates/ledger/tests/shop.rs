@@ -155,7 +155,7 @@ pub(crate) fn command_of_anybody(id: Id, target: Id, steps: impl Into<String>) -
     delivery(Input::Command(Command { anonymous: true, ..command }))
 }
 
-fn sealed(method: &str, id: Id, target: Id, body: Vec<u8>) -> Command {
+pub(crate) fn sealed(method: &str, id: Id, target: Id, body: Vec<u8>) -> Command {
     let mut request_hash = [0; 32];
     request_hash[..16].copy_from_slice(&History::default().then(method, &body).0);
     Command {
@@ -319,6 +319,12 @@ impl Shop {
             }
         }
         answers
+    }
+
+    /// Takes the timers that are due; they are to be brought. Deadlines are, if everything was read until then.
+    pub(crate) async fn ring(&self, read_until: Micros) -> Vec<Delivery> {
+        let due = self.ledger.take_due_timers(read_until, LEASE, 100).await.unwrap();
+        due.into_iter().map(|timer| redelivered(timer.taken, delivery(Input::Timer(timer)))).collect()
     }
 
     pub(crate) async fn due(&self) -> Vec<Due> {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{Id, Key, Schema};
 use millrace_ledger::{
-    Aggregate, Answered, At, Begun, Code, Effect, Error, Handlers, Loaded, Reader, Rejection, Result, Rows,
-    Subscription, Tx, event_set,
+    Aggregate, Answered, At, Begun, Code, Effect, Error, Fired, Handlers, Loaded, Reader, Rejection, Result, Rows,
+    Subscription, Timer, Tx, event_set,
 };
 use proto::command::v1::Receipt;
 use proto::order::v1::{Order, OrderCreated, OrderProcessed, PlaceOrderRequest, PlaceOrderResponse};
@@ -53,6 +53,20 @@ pub(crate) struct Charged {
     pub(crate) said: String,
 }
 
+/// Steps for later, with commas between them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Remind {
+    #[prost(string, tag = "1")]
+    pub(crate) steps: String,
+}
+
+/// The same, for when nobody has answered by then.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct GiveUp {
+    #[prost(string, tag = "1")]
+    pub(crate) steps: String,
+}
+
 macro_rules! named {
     ($($message:ident),+) => {
         $(impl prost::Name for $message {
@@ -74,6 +88,14 @@ event_set!(
 impl Effect for Charge {
     const KIND: &'static str = "charge";
     type Answer = Charged;
+}
+
+impl Timer for Remind {
+    const NAME: &'static str = "remind";
+}
+
+impl Timer for GiveUp {
+    const NAME: &'static str = "give-up";
 }
 
 /// Something of which there is a limited number of units.
@@ -211,6 +233,10 @@ pub(crate) fn handlers(schema: &Schema, version: i32) -> Handlers {
     handlers.subscription(Subscription::new("clerk", version).acts_on(Counter::KIND).on(on_processed));
     handlers.subscription(Subscription::new("mailer", version).from_now().on(on_created));
     handlers.effect::<Charge, _, _, _>(perform, on_charged);
+    handlers.timer(on_remind);
+    handlers.deadline(on_give_up);
+    handlers.command(schema, "operator", millrace_ledger::operator::redrive);
+    handlers.command(schema, "operator", millrace_ledger::operator::drop_parked);
     handlers
 }
 
@@ -230,6 +256,14 @@ async fn act_for_anybody(cx: &mut Tx, request: RegisterRequest) -> Result<Regist
 async fn on_created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
     see(cx).await?;
     steps(cx, &event.customer_id).await
+}
+
+async fn on_remind(cx: &mut Tx, fired: Fired<Remind>) -> Result<()> {
+    steps(cx, &fired.timer.steps.replace(',', ";")).await
+}
+
+async fn on_give_up(cx: &mut Tx, fired: Fired<GiveUp>) -> Result<()> {
+    steps(cx, &fired.timer.steps.replace(',', ";")).await
 }
 
 async fn on_processed(cx: &mut Tx, event: OrderProcessed) -> Result<()> {
@@ -267,6 +301,9 @@ async fn step(cx: &mut Tx, verb: &str, units: i64, argument: &str) -> Result<()>
         "stock-twice" => append(cx, argument, &[Stocked { units }.into(), Stocked { units }.into()]).await,
         "sell" => sell(cx, argument, units).await,
         "charge" => charge(cx, argument, units).await,
+        "remind" => set(cx, units, argument, |steps| Remind { steps }).await,
+        "give-up" => set(cx, units, argument, |steps| GiveUp { steps }).await,
+        "forget" => forget(cx, argument).await,
         "wish" => wish(cx, argument).await,
         "withdraw" => withdraw(cx, argument).await,
         "restock" => restock(cx, argument, units).await,
@@ -315,6 +352,20 @@ async fn charge(cx: &mut Tx, id: &str, amount: i64) -> Result<()> {
 async fn wish(cx: &mut Tx, id: &str) -> Result<()> {
     let counter = counter(cx, id).await?;
     cx.effect(&counter, &Charge { amount: 1 })
+}
+
+/// Sets a timer of the counter that begins the argument, for so many seconds from now.
+async fn set<T: Timer>(cx: &mut Tx, seconds: i64, argument: &str, timer: impl FnOnce(String) -> T) -> Result<()> {
+    let (id, steps) = argument.split_once(' ').unwrap_or((argument, ""));
+    let counter = counter(cx, id).await?;
+    let due = event::Micros(cx.now().0 + seconds * 1_000_000);
+    cx.timer(&counter, due, &timer(steps.to_owned()))
+}
+
+async fn forget(cx: &mut Tx, id: &str) -> Result<()> {
+    let counter = counter(cx, id).await?;
+    cx.cancel_timer::<Counter, Remind>(&counter);
+    Ok(())
 }
 
 async fn withdraw(cx: &mut Tx, id: &str) -> Result<()> {

@@ -8,7 +8,7 @@ include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 include!(concat!(env!("OUT_DIR"), "/impls.rs"));
 
 pub use google::rpc;
-pub use millrace::{billing, command, eventlog, money, options, order, registration, user};
+pub use millrace::{billing, command, eventlog, money, operator, options, order, registration, user};
 pub use prost::{Message, Name};
 
 /// A fact in the past tense: a message with the option `(millrace.options.v1.event)`.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use event::Micros;
 use ledger::{KeyHead, Ledger, process_now};
 use messaging::Streams;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::owners::{OwnerError, Owners};
@@ -31,6 +32,8 @@ pub(crate) struct Auditor {
     pub(crate) streams: Streams,
     /// Rings when an audit is wanted now.
     pub(crate) wanted: Arc<Notify>,
+    /// Told when an audit began, once every owner that can be reached was audited.
+    pub(crate) audited_until: watch::Sender<Micros>,
 }
 
 /// What is audited: a subscription, an owner, and the kinds of aggregates that it follows there.
@@ -62,13 +65,19 @@ impl Auditor {
             connections = self.streams.connections();
             // Whoever loses the broker does not wait for what was planned with it.
             next = next.min(self.next());
-            if wanted || reconnected || process_now() >= next {
+            let whole = wanted || reconnected || process_now() >= next || *self.audited_until.borrow() == Micros(0);
+            if whole {
                 left = all.iter().collect();
                 next = self.next();
             }
+            let began = self.ledger.now().await;
             self.look_at_versions(&names).await;
             let audits = left.iter().map(|audited| async { (*audited, self.audit(audited).await) });
             let Some(audited) = stop.run_until_cancelled(futures::future::join_all(audits)).await else { return };
+            let reached = audited.iter().all(|(_, result)| !matches!(result, Err(AuditError::Ledger(_))));
+            if let Some(began) = began.ok().filter(|_| whole && reached) {
+                self.audited_until.send_replace(began);
+            }
             left = audited.into_iter().filter_map(|(audited, result)| left_over(audited, &result)).collect();
         }
     }
@@ -100,7 +109,7 @@ impl Auditor {
         tokio::time::timeout(TICK, self.wanted.notified()).await.is_ok()
     }
 
-    fn next(&self) -> event::Micros {
+    fn next(&self) -> Micros {
         let every = if self.streams.is_connected() { EVERY } else { WITHOUT_BROKER };
         let less = self.ledger.chance().below(u64::try_from(every.as_micros() / 4).unwrap_or(1));
         process_now().plus(every.saturating_sub(Duration::from_micros(less)))

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Key, Record, Schema};
+use event::{Key, Micros, Record, Schema};
 use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, Means, process_now};
 use messaging::Lanes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::owners::Owners;
@@ -29,6 +29,10 @@ pub(crate) struct Healer {
     pub(crate) lanes: Lanes,
     pub(crate) owners: Owners,
     pub(crate) schema: Arc<Schema>,
+    /// When the last audit began that is done.
+    pub(crate) audited_until: watch::Receiver<Micros>,
+    /// Told up to which moment everything that was pending has been read, if anybody listens.
+    pub(crate) read_until: watch::Sender<Micros>,
 }
 
 impl Healer {
@@ -43,18 +47,20 @@ impl Healer {
         }
     }
 
-    /// As long as there are many at once: a subscription that is new has the whole past before it.
+    /// As long as there are many at once: a subscription that is new has the whole past before it. Once nothing is due, everything that
+    /// the last audit found has been read.
     async fn heal_all_due(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
+            let audited = *self.audited_until.borrow();
             let due = match self.ledger.take_due(LEASE, CHUNK).await {
                 Ok(due) => due,
                 Err(error) => return tracing::warn!(%error, "keys that wait cannot be read"),
             };
-            let full = due.len() as u64 == CHUNK;
-            self.heal(due).await;
-            if !full {
+            if due.is_empty() {
+                self.read_until.send_replace(audited);
                 return;
             }
+            self.heal(due).await;
         }
     }
 

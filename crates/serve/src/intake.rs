@@ -7,6 +7,7 @@ use bytes::Bytes;
 use event::{Access, Key, Kind, Micros};
 use identity::session::Refused;
 use identity::{Principal, SealError, Verifier, seal};
+use ledger::operator::OPERATOR;
 use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result, process_now};
 use messaging::{Incoming, Intake};
 use proto::command::v1::Seal;
@@ -17,6 +18,8 @@ use crate::opened::Opened;
 
 /// The only caller that may bring what a user asked for.
 pub const GATEWAY: &str = "gateway";
+/// The role of users who may call methods with `access: ACCESS_STAFF`.
+pub const STAFF: &str = "staff";
 /// A command whose key or method is not known here waits so long for an instance that knows it, and is looked at as often.
 const UNKNOWN_WAIT: Duration = Duration::from_hours(24);
 const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
@@ -106,9 +109,7 @@ impl Judge {
         let Asked { method, seal, key, body, token, patience } = asked;
         let verified = self.verifier.verify(seal, method, &body).map_err(Refusal::Seal)?;
         let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
-        if access != Access::Internal && verified.principal.caller != GATEWAY {
-            return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
-        }
+        may_call(access, &verified.principal)?;
         let id = verified.command_id.ok_or(Refusal::Forbidden("its seal names no command"))?;
         let Ok(target) = (if key.is_empty() { Ok(id) } else { key.parse() }) else {
             return Err(Refusal::Forbidden("its key is no id"));
@@ -158,7 +159,7 @@ impl Judge {
 
     /// Does the slow step of a command. What it refuses is refused like what the handler refuses; what fails in it for good fails in the
     /// handler, which lacks what it was to find, and is counted there.
-    async fn prepare(&self, command: &mut Command) -> Result<()> {
+    pub(crate) async fn prepare(&self, command: &mut Command) -> Result<()> {
         match self.opened.ledger.prepare(command).await {
             Ok(prepared) => command.prepared = prepared,
             Err(Error::Rejected(rejection)) => command.refused = Some(rejection),
@@ -173,9 +174,7 @@ impl Judge {
         let sealed = seal::from_text(sealed).map_err(Refusal::Seal)?;
         let verified = self.verifier.verify(&sealed, method, body).map_err(Refusal::Seal)?;
         let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
-        if access != Access::Internal && verified.principal.caller != GATEWAY {
-            return Err(Refusal::Forbidden("only the gateway may bring what users ask for"));
-        }
+        may_call(access, &verified.principal)?;
         if process_now() > verified.not_after {
             return Err(Refusal::Forbidden("the seal has expired"));
         }
@@ -184,6 +183,17 @@ impl Judge {
             Some(rejection) => Err(Refusal::Prepare(rejection.into())),
             None => Ok(caller),
         }
+    }
+}
+
+/// Whoever holds a pair key is inside, which proves nothing about what they may do there.
+fn may_call(access: Access, principal: &Principal) -> Result<(), Refusal> {
+    match (access, principal.caller.as_str()) {
+        (Access::Staff, OPERATOR) => Ok(()),
+        (_, OPERATOR) => Err(Refusal::Forbidden("an operator's seal is good for what staff may do, and no more")),
+        (Access::Staff, GATEWAY) if !principal.has_role(STAFF) => Err(Refusal::Forbidden("this is for staff")),
+        (Access::Internal, _) | (_, GATEWAY) => Ok(()),
+        _ => Err(Refusal::Forbidden("only the gateway may bring what users ask for")),
     }
 }
 

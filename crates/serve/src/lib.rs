@@ -16,14 +16,17 @@ mod heal;
 mod intake;
 mod log;
 mod opened;
+mod operator;
 mod owner;
 mod owners;
+mod redriven;
 mod run;
 mod service;
 mod status;
+mod timers;
 mod watch;
 
-pub use intake::GATEWAY;
+pub use intake::{GATEWAY, STAFF};
 pub use opened::Opened;
 pub use owners::{OwnerError, Owners};
 pub use run::{Config, RunError, Signals, run};

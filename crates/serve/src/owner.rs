@@ -24,6 +24,8 @@ use tracing::{Instrument as _, Span};
 
 use crate::intake::{Asked, GATEWAY, Judge, Refusal};
 use crate::log::{HEADS, Log, READ};
+use crate::operator::SHOW_PARKED;
+use crate::owners::Owners;
 use crate::raw::Raw;
 use crate::watch::Bell;
 use crate::{status, transport};
@@ -40,6 +42,8 @@ pub(crate) struct Owner {
     pub(crate) judge: Judge,
     pub(crate) lanes: Lanes,
     pub(crate) bell: Bell,
+    /// Their logs have what is parked here.
+    pub(crate) owners: Owners,
     pub(crate) stop: CancellationToken,
 }
 
@@ -61,6 +65,7 @@ impl Owner {
             GET_RECEIPT => self.receipt(&metadata.seal, body).await,
             READ => self.log(READ, &metadata.seal, &body).await?.read(body).await,
             HEADS => self.log(HEADS, &metadata.seal, &body).await?.heads(body).await,
+            SHOW_PARKED => self.show_parked(&metadata.seal, body).await,
             _ => {
                 let opened = &self.judge.opened;
                 if !opened.answers(method) {

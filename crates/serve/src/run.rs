@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Access, Delivery as Travel, Kind, Method, Schema};
+use event::{Access, Delivery as Travel, Kind, Method, Micros, Schema};
 use identity::{OwnerKeys, PairKey, Sealer, Verifier};
 use ledger::{Chance, Clock, CommandResult, Delivery, OpenError, Outcome, Retry, process_now};
 use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -22,7 +22,9 @@ use crate::intake::Judge;
 use crate::opened::Opened;
 use crate::owner::{Calls, Owner};
 use crate::owners::{Owners, Server};
+use crate::redriven::Redriven;
 use crate::service::Service;
+use crate::timers::Timers;
 use crate::transport::{self, Limits, Tls};
 use crate::watch::{Bell, Rings};
 
@@ -113,11 +115,12 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
         opened,
         verifier: Arc::new(Verifier::new(config.keys.clone())),
     };
-    start_loops(&config, &judge, owners, &streams, &lanes, (&stop, &tasks));
+    start_loops(&judge, &streams, &lanes, (&stop, &tasks));
+    start_healing(&config, &judge, owners.clone(), (&streams, &lanes), (&stop, &tasks));
     let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
     tasks.spawn(worker.run(stop.clone(), tasks.clone()));
 
-    let owner = Owner { judge, lanes, bell: bell(name, streams), stop: stop.clone() };
+    let owner = Owner { judge, lanes, bell: bell(name, streams), owners, stop: stop.clone() };
     // Whoever started us may not care.
     let _ = ready.send(());
     serve_calls(owner, &config, incoming, &stop).await?;
@@ -169,15 +172,8 @@ fn has_durable_commands(schema: &Schema, domain: &str) -> bool {
     schema.methods().any(|method| method.domain == domain && durable(method))
 }
 
-/// What brings deliveries: the queue, the streams, and the logs of others.
-fn start_loops(
-    config: &Config,
-    judge: &Judge,
-    owners: Owners,
-    streams: &Streams,
-    lanes: &Lanes,
-    (stop, tasks): (&CancellationToken, &TaskTracker),
-) {
+/// What the broker brings: from the queue, and from the streams.
+fn start_loops(judge: &Judge, streams: &Streams, lanes: &Lanes, (stop, tasks): (&CancellationToken, &TaskTracker)) {
     let opened = &judge.opened;
     if has_durable_commands(&opened.schema, opened.name) {
         let judge = judge.clone();
@@ -210,6 +206,20 @@ fn start_loops(
             tasks.spawn(pump.run(stop.clone(), tasks.clone()));
         }
     }
+}
+
+/// What brings itself: keys that wait, timers, and commands that an operator has driven again.
+fn start_healing(
+    config: &Config,
+    judge: &Judge,
+    owners: Owners,
+    (streams, lanes): (&Streams, &Lanes),
+    (stop, tasks): (&CancellationToken, &TaskTracker),
+) {
+    let opened = &judge.opened;
+    let audit = Arc::new(Notify::new());
+    let (tell_audited, audited_until) = watch::channel(Micros(0));
+    let (tell, read_until) = watch::channel(Micros(0));
     let healer = Healer {
         service: opened.name,
         namespace: config.broker.namespace.clone(),
@@ -217,11 +227,24 @@ fn start_loops(
         lanes: lanes.clone(),
         owners: owners.clone(),
         schema: Arc::clone(&opened.schema),
+        audited_until,
+        read_until: tell,
     };
     tasks.spawn(healer.run(stop.clone()));
-    let auditor =
-        Auditor { ledger: opened.ledger.clone(), owners, streams: streams.clone(), wanted: Arc::new(Notify::new()) };
+    let auditor = Auditor {
+        ledger: opened.ledger.clone(),
+        owners,
+        streams: streams.clone(),
+        wanted: Arc::clone(&audit),
+        audited_until: tell_audited,
+    };
     tasks.spawn(auditor.run(stop.clone()));
+    let redriven = Redriven { judge: judge.clone(), lanes: lanes.clone() };
+    tasks.spawn(redriven.run(stop.clone()));
+    if opened.ledger.handlers().has_timers() {
+        let timers = Timers { ledger: opened.ledger.clone(), lanes: lanes.clone(), read_until, audit };
+        tasks.spawn(timers.run(stop.clone()));
+    }
 }
 
 fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {

@@ -9,7 +9,7 @@ use event::{Kind, Method, Schema};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
-use ledger::{Answered, Begun, Effect, Error, Handler, Handlers, Reader, Result, Subscription};
+use ledger::{Answered, Begun, Effect, Error, Fired, Handler, Handlers, Reader, Result, Subscription, Timer, operator};
 use prost::{Message, Name};
 use sea_orm_migration::MigrationTrait;
 
@@ -45,7 +45,7 @@ pub struct Service {
 impl Service {
     /// `name` is also its domain: the part after `millrace.` in its protos' package.
     pub fn new(name: &'static str, schema: Arc<Schema>) -> Self {
-        Self {
+        let empty = Self {
             name,
             schema,
             tables: ledger::migrations(),
@@ -55,7 +55,12 @@ impl Service {
             state: Arc::new(()),
             has_sessions: false,
             at_start: Vec::new(),
-        }
+        };
+        // What operators ask is the same of every service.
+        empty
+            .command(operator::OPERATOR, operator::redrive)
+            .command(operator::OPERATOR, operator::drop_parked)
+            .query(operator::list_parked)
     }
 
     pub const fn name(&self) -> &'static str {
@@ -127,6 +132,20 @@ impl Service {
         H: for<'t> Handler<'t, Answered<E>, ()> + 'static,
     {
         self.handlers.effect(perform, on_answer);
+        self
+    }
+
+    /// Does `handler` when a timer `T` is due.
+    #[must_use]
+    pub fn timer<T: Timer, H: for<'t> Handler<'t, Fired<T>, ()> + 'static>(mut self, handler: H) -> Self {
+        self.handlers.timer(handler);
+        self
+    }
+
+    /// The same for a timer that gives up waiting for an answer: it is held until what was pending has been read.
+    #[must_use]
+    pub fn deadline<T: Timer, H: for<'t> Handler<'t, Fired<T>, ()> + 'static>(mut self, handler: H) -> Self {
+        self.handlers.deadline(handler);
         self
     }
 

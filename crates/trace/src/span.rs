@@ -1,6 +1,6 @@
 //! The spans that cross a border, named after OpenTelemetry's conventions for RPC and messaging. Their names are few: methods and templates,
 //! never ids. What they are about is in their attributes: `millrace.key` names the aggregate, `millrace.command_id` the command that set it
-//! off, and `millrace.outcome` what became of it.
+//! off, `millrace.attempt` says that it was tried before, and `millrace.outcome` what became of it.
 //!
 //! A span that somebody else's context continues is given to [`follow`](crate::follow) before it is entered.
 
@@ -25,6 +25,7 @@ pub fn rpc_server(method: &str) -> Span {
         "network.peer.port" = Empty,
         "millrace.key" = Empty,
         "millrace.command_id" = Empty,
+        "millrace.attempt" = Empty,
         "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
@@ -123,6 +124,7 @@ pub fn process(message: &Message<'_>, group: &str, delivered: Option<Delivered<'
         "millrace.delivered" = delivered.map(|delivered| delivered.times),
         "millrace.key" = key,
         "millrace.command_id" = command_id,
+        "millrace.attempt" = Empty,
         "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
@@ -139,10 +141,52 @@ pub fn effect(kind: &str, key: &str, command_id: Option<&str>) -> Span {
         "millrace.effect.kind" = kind,
         "millrace.key" = key,
         "millrace.command_id" = command_id,
+        "millrace.attempt" = Empty,
         "millrace.outcome" = Empty,
         "error.type" = Empty,
         otel.status_code = Empty,
     )
+}
+
+/// A command that FAILED, and that an operator has driven again.
+pub fn redrive(method: &str, command_id: &str) -> Span {
+    info_span!(
+        target: "millrace",
+        "redrive",
+        otel.name = format_args!("redrive {method}"),
+        otel.kind = "internal",
+        "rpc.method" = method,
+        "millrace.key" = Empty,
+        "millrace.command_id" = command_id,
+        "millrace.attempt" = Empty,
+        "millrace.outcome" = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    )
+}
+
+/// What comes of time that has passed. `name` is the timer's.
+pub fn timer(name: &str, key: &str, command_id: Option<&str>) -> Span {
+    info_span!(
+        target: "millrace",
+        "timer",
+        otel.name = format_args!("timer {name}"),
+        otel.kind = "internal",
+        "millrace.timer.name" = name,
+        "millrace.key" = key,
+        "millrace.command_id" = command_id,
+        "millrace.attempt" = Empty,
+        "millrace.outcome" = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    )
+}
+
+/// Records that this is a further attempt, and which: 2 is the second.
+pub fn record_attempt(span: &Span, number: i32) {
+    if number > 1 {
+        span.record("millrace.attempt", number);
+    }
 }
 
 /// Records which command an answered call is about.

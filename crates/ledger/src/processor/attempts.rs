@@ -57,6 +57,7 @@ impl Ledger {
                 effect::write(&tx.txn, vec![effect::Model { attempts, ..keeping(row, answer) }]).await?;
                 attempts
             }
+            Input::Timer(timer) => Self::change_timer_count(&mut tx, timer, by).await?,
         };
         tx.commit().await?;
         Ok(attempts)
@@ -70,6 +71,7 @@ impl Ledger {
             Input::Event(event) => self.event_failed(&mut tx, event, counted, reason).await?,
             Input::Command(command) => self.command_failed(&mut tx, command, counted, reason).await?,
             Input::Answer(answer) => self.answer_failed(&mut tx, answer, counted, reason).await?,
+            Input::Timer(timer) => self.timer_failed(&mut tx, timer, counted, reason).await?,
         };
         tx.commit().await?;
         Ok(outcome)
@@ -121,15 +123,16 @@ impl Ledger {
         }
         let attempts = with_this(counted, row.attempts);
         if attempts < self.0.retry.attempts {
-            tx.book.set_receipt(command.id, Receipt { attempts, ..row });
+            tx.book.set_receipt(command.id, Receipt { attempts, reason: Some(reason), ..row });
             return Ok(Outcome::GivenBack {
                 delay: self.0.retry.delay(attempts, &self.0.chance),
                 reason: "the command failed".to_owned(),
             });
         }
         let secret = self.0.handlers.commands.get(&command.method).is_none_or(|handler| handler.secret);
-        let request = (!secret).then(|| command.body.to_vec());
-        tx.book.set_receipt(command.id, Receipt { attempts, state: ReceiptState::Failed, request, ..row });
+        let request = (!secret).then(|| crate::kept::encode(command));
+        let (state, reason) = (ReceiptState::Failed, Some(reason));
+        tx.book.set_receipt(command.id, Receipt { state, attempts, request, reason, ..row });
         Ok(Outcome::Ended(failure()))
     }
 
@@ -181,7 +184,7 @@ async fn lock_receipt(tx: &mut Tx, command: &Command) -> Result<Receipt> {
 }
 
 /// How many attempts there were with this one, which may have been counted before it was made.
-fn with_this(counted: Option<i32>, before: i32) -> i32 {
+pub(super) fn with_this(counted: Option<i32>, before: i32) -> i32 {
     counted.unwrap_or(0).max(before + i32::from(counted.is_none()))
 }
 

@@ -72,6 +72,7 @@ impl Ledger {
             outcome: None,
             attempts: 0,
             request: None,
+            reason: None,
         }
     }
 }

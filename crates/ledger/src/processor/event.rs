@@ -49,6 +49,10 @@ impl Ledger {
                 return Ok(Outcome::Noted);
             }
         }
+        if record.revision <= cursor.dropped {
+            tx.book.set_cursor(&id, moved(cursor, record, tx.now));
+            return Ok(Outcome::Skipped);
+        }
         let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
         let handler = subscription.and_then(|subscription| subscription.handlers.get(&record.type_name));
         let Some((_, handler)) = handler else {

@@ -4,6 +4,7 @@ mod answer;
 mod attempts;
 pub(crate) mod command;
 pub(crate) mod event;
+mod timer;
 
 use std::panic::AssertUnwindSafe;
 
@@ -204,6 +205,7 @@ impl Ledger {
                     heads.extend(acts_on.map(|kind| Key::new(kind, event.record.key.id())));
                 }
                 Input::Answer(answer) => heads.push(answer.key.clone()),
+                Input::Timer(timer) => heads.push(timer.key.clone()),
             }
         }
         names.sort_unstable();
@@ -231,6 +233,7 @@ impl Ledger {
             Input::Command(command) => self.command(tx, command, attempt).await,
             Input::Event(event) => self.event(tx, event, attempt).await,
             Input::Answer(answer) => self.answer(tx, answer, attempt).await,
+            Input::Timer(timer) => self.timer(tx, timer, attempt).await,
         }
     }
 }
@@ -249,8 +252,11 @@ pub(crate) struct Attempt<'d> {
 }
 
 impl Attempt<'_> {
-    /// What is suspected, or has failed before, is counted before its handler runs. What comes to no handler needs no counting.
+    /// What is suspected, or has failed before, is counted before its handler runs; `failures` then counts this attempt, too. What comes to no handler needs no counting.
     fn may_run(self, failures: i32) -> Result<(), Abort> {
+        if self.counted {
+            trace::span::record_attempt(self.span, failures);
+        }
         if self.counted || (failures == 0 && !self.suspect) { Ok(()) } else { Err(Abort::Suspect) }
     }
 }

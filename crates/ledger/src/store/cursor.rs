@@ -29,6 +29,8 @@ pub struct Model {
     pub attempts: i32,
     /// Why the key waits or is parked.
     pub reason: Option<String>,
+    /// Up to this revision events are skipped, because an operator dropped them; mostly 0.
+    pub dropped: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -73,6 +75,7 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<
         noted: Set(0),
         attempts: Set(0),
         reason: Set(None),
+        dropped: Set(0),
     };
     Entity::insert_many(ids.iter().map(empty)).on_conflict(missing).exec_without_returning(txn).await?;
     let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);

@@ -50,6 +50,8 @@ pub enum State {
     Withdrawn = 4,
     /// Its answer could not be taken in. An operator decides.
     Parked = 5,
+    /// An operator gave its answer up.
+    Dropped = 6,
 }
 
 pub(crate) async fn insert(txn: &DatabaseTransaction, new: Vec<Model>) -> Result<(), DbErr> {

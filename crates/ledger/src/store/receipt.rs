@@ -21,8 +21,10 @@ pub struct Model {
     pub outcome: Option<Vec<u8>>,
     /// How often it has failed.
     pub attempts: i32,
-    /// Only if FAILED: the encoded request, for a redrive.
+    /// Only if FAILED, or ACCEPTED since it was driven again: the encoded `KeptCommand`.
     pub request: Option<Vec<u8>>,
+    /// Why it has failed.
+    pub reason: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -55,12 +57,25 @@ pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Ve
     }
     if !locked.is_empty() {
         let update = OnConflict::column(Column::CommandId)
-            .update_columns([Column::State, Column::Token, Column::Outcome, Column::Attempts, Column::Request])
+            .update_columns([
+                Column::State,
+                Column::Token,
+                Column::Outcome,
+                Column::Attempts,
+                Column::Request,
+                Column::Reason,
+            ])
             .to_owned();
         let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
         Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
     }
     Ok(())
+}
+
+/// Commands that were driven again and have not ended, those that wait longest first: ids begin with a time.
+pub(crate) async fn redriven(connection: &impl ConnectionTrait, limit: u64) -> Result<Vec<Model>, DbErr> {
+    let kept = Entity::find().filter(Column::Request.is_not_null()).filter(Column::State.eq(State::Accepted));
+    kept.order_by_asc(Column::CommandId).limit(limit).all(connection).await
 }
 
 pub(crate) async fn find(connection: &impl ConnectionTrait, id: Id) -> Result<Option<Model>, DbErr> {

@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use event::{Key, Micros};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait as _, LockBehavior, LockType, OnConflict};
+use sea_orm::{Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
+
+/// Something that is to happen to an aggregate at a time. The row is deleted by what it sets off.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "timer")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    /// In microseconds since 1970.
+    pub due: i64,
+    pub body: Vec<u8>,
+    pub state: State,
+    /// Nobody takes it before, in microseconds since 1970.
+    pub leased_until: i64,
+    /// How often it was taken.
+    pub taken: i32,
+    /// How often it has failed.
+    pub attempts: i32,
+    pub reason: Option<String>,
+    /// The revision of the aggregate with which it was set.
+    pub revision: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+pub enum State {
+    Set = 1,
+    /// It failed for good. An operator decides.
+    Parked = 2,
+}
+
+/// Which timer: its aggregate's key, and its name.
+pub(crate) type TimerId = (Key, &'static str);
+
+/// What may be taken now.
+#[derive(Clone, Debug)]
+pub(crate) struct Ripe {
+    pub(crate) now: Micros,
+    pub(crate) timers: Vec<&'static str>,
+    pub(crate) deadlines: Vec<&'static str>,
+    /// Deadlines that were due by then.
+    pub(crate) read_until: Micros,
+}
+
+impl Ripe {
+    fn rows(&self) -> Select<Entity> {
+        let timers = Column::Name.is_in(self.timers.iter().copied());
+        let deadlines = Column::Name.is_in(self.deadlines.iter().copied()).and(Column::Due.lte(self.read_until.0));
+        let set = Entity::find().filter(Column::State.eq(State::Set)).filter(Column::LeasedUntil.lte(self.now.0));
+        set.filter(timers.or(deadlines))
+    }
+
+    /// Whether there is anything to take: asked without a transaction, because mostly there is not.
+    pub(crate) async fn any(&self, connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
+        self.rows().exists(connection).await
+    }
+
+    /// Takes what is ripe for `lease`, and answers the rows as they are then.
+    pub(crate) async fn take(
+        &self,
+        txn: &DatabaseTransaction,
+        lease: Duration,
+        limit: u64,
+    ) -> Result<Vec<Model>, DbErr> {
+        let ripe = self.rows().order_by_asc(Column::LeasedUntil).limit(limit);
+        let rows = ripe.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).all(txn).await?;
+        let leased_until = self.now.plus(lease).0;
+        let taken: Vec<_> =
+            rows.into_iter().map(|row| Model { leased_until, taken: row.taken.saturating_add(1), ..row }).collect();
+        write(txn, taken.clone()).await?;
+        Ok(taken)
+    }
+}
+
+/// Whether timers of these names came due after a moment, and are due now.
+pub(crate) async fn any_due_after(
+    connection: &impl ConnectionTrait,
+    names: Vec<&'static str>,
+    after: Micros,
+    now: Micros,
+) -> Result<bool, DbErr> {
+    let set = Entity::find().filter(Column::State.eq(State::Set)).filter(Column::LeasedUntil.lte(now.0));
+    set.filter(Column::Name.is_in(names)).filter(Column::Due.gt(after.0)).exists(connection).await
+}
+
+/// Locks one row.
+pub(crate) async fn lock(txn: &DatabaseTransaction, (key, name): &TimerId) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id((key.to_string(), (*name).to_owned())).lock_exclusive().one(txn).await
+}
+
+/// Writes rows, or replaces them whole.
+pub(crate) async fn write(txn: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), DbErr> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns = Column::iter().filter(|column| !matches!(column, Column::Key | Column::Name));
+    let replace = OnConflict::columns([Column::Key, Column::Name]).update_columns(columns).to_owned();
+    let rows = rows.into_iter().map(|row| row.into_active_model().reset_all());
+    Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+pub(crate) async fn delete(txn: &DatabaseTransaction, ids: &[TimerId]) -> Result<(), DbErr> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let one = |(key, name): &TimerId| Column::Key.eq(key.to_string()).and(Column::Name.eq(*name));
+    let these = ids.iter().map(one).fold(Condition::any(), Condition::add);
+    Entity::delete_many().filter(these).exec(txn).await?;
+    Ok(())
+}
