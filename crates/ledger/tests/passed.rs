@@ -23,6 +23,7 @@ async fn what_every_follower_applied_has_been_passed_and_nothing_more(shop: &Sho
     shop.one(streamed(&event)).await;
     assert!(!passed(shop, std::slice::from_ref(&first)).await, "the clerk follows orders, too");
     assert_eq!(shop.one(brought("clerk", &event, Means::Stream)).await, Outcome::Skipped);
+    assert_eq!(shop.one(brought("mailer", &event, Means::Stream)).await, Outcome::Applied);
     assert!(passed(shop, std::slice::from_ref(&first)).await);
     assert!(!passed(shop, &[second, first.clone()]).await, "of two revisions of a key the newer one counts");
     assert!(!passed(shop, &[first, seen(&order(shop.id()), 1, 1)]).await, "every key counts");
@@ -51,7 +52,7 @@ async fn an_epoch_counts_more_than_any_revision(shop: &Shop) {
 }
 
 async fn all_hear(shop: &Shop, id: event::Id, revision: i64) {
-    for subscription in ["replica", "clerk"] {
+    for subscription in ["replica", "clerk", "mailer"] {
         shop.one(brought(subscription, &created(id, revision, ""), Means::Stream)).await;
     }
 }
