@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use messaging::Broker;
+use millrace::keys::Holder;
 use millrace::settings::{Keys, endpoint_variable, key_variable, pair_variable};
 use millrace::{Role, Settings, broker, up};
 use serve::transport::Tls;
+
+use crate::operate::{self, HELP};
 
 /// An event-driven backend in one binary: identity, users, orders and payments behind one gRPC gateway, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -53,8 +56,20 @@ pub(crate) enum Command {
         /// The folder with the master key.
         #[arg(long, env = "MILLRACE_DATA", default_value = "data")]
         data: PathBuf,
-        /// The roles; all if none is named.
-        roles: Vec<Role>,
+        /// The roles, or `operator` for the keys of `parked` and `commands`; all if none is named.
+        holders: Vec<Holder>,
+    },
+    /// What failed for good and stops its key: lists it, shows it, has it tried again, or gives it up.
+    #[command(after_help = HELP)]
+    Parked {
+        #[command(subcommand)]
+        action: operate::Parked,
+    },
+    /// Commands that ended FAILED: lists them, shows them, has them carried out again, or gives them up.
+    #[command(after_help = HELP)]
+    Commands {
+        #[command(subcommand)]
+        action: operate::Commands,
     },
     /// Runs nothing but the broker, until Ctrl-C.
     #[command(hide = true)]
@@ -138,18 +153,40 @@ pub(crate) struct RunArguments {
     /// Files with more descriptor sets, for a gateway that is older than its services.
     #[arg(long, env = "MILLRACE_DESCRIPTORS", value_delimiter = ',')]
     descriptors: Vec<PathBuf>,
-    /// The certificate (PEM, with its chain) that is shown to whoever calls, and to services that are called.
-    #[arg(long, env = "MILLRACE_TLS_CERTIFICATE", requires = "tls_key")]
-    tls_certificate: Option<PathBuf>,
-    /// The certificate's key (PEM).
-    #[arg(long, env = "MILLRACE_TLS_KEY", requires = "tls_certificate")]
-    tls_key: Option<PathBuf>,
-    /// The authority (PEM) that services' certificates are signed by. With it, services take only callers that show one.
-    #[arg(long, env = "MILLRACE_TLS_AUTHORITY", requires = "tls_certificate")]
-    tls_authority: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArguments,
     /// How long the gateway waits for a command's outcome before it answers ACCEPTED, in milliseconds.
     #[arg(long, env = "MILLRACE_ANSWER_WAIT_MS", default_value_t = 2000)]
     answer_wait_ms: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TlsArguments {
+    /// The certificate (PEM, with its chain) that is shown to whoever calls, and to services that are called.
+    #[arg(id = "tls_certificate", long = "tls-certificate", env = "MILLRACE_TLS_CERTIFICATE", requires = "tls_key")]
+    certificate: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(id = "tls_key", long = "tls-key", env = "MILLRACE_TLS_KEY", requires = "tls_certificate")]
+    key: Option<PathBuf>,
+    /// The authority (PEM) that services' certificates are signed by. With it, services take only callers that show one.
+    #[arg(id = "tls_authority", long = "tls-authority", env = "MILLRACE_TLS_AUTHORITY", requires = "tls_certificate")]
+    authority: Option<PathBuf>,
+}
+
+impl TlsArguments {
+    /// The gateway's own: clients have no certificates.
+    fn edge(&self) -> anyhow::Result<Option<Tls>> {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
+        Ok(Some(Tls::default().read_identity(certificate, key)?))
+    }
+
+    /// For calls between services, and to them.
+    pub(crate) fn onward(&self) -> anyhow::Result<Option<Tls>> {
+        match (self.edge()?, &self.authority) {
+            (Some(tls), Some(authority)) => Ok(Some(tls.read_authority(authority)?)),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl RunArguments {
@@ -158,7 +195,7 @@ impl RunArguments {
         let limits = gateway::Limits { answer_wait, ..gateway::Limits::default() };
         let endpoint = |role: Role| {
             let elsewhere = get(endpoint_variable(role.name()));
-            let scheme = if self.tls_authority.is_some() { "https" } else { "http" };
+            let scheme = if self.tls.authority.is_some() { "https" } else { "http" };
             let address = elsewhere.unwrap_or_else(|| format!("{scheme}://127.0.0.1:{}", role.default_port()));
             (role.name().to_owned(), address)
         };
@@ -177,23 +214,10 @@ impl RunArguments {
             limits,
             allowed_origins: self.allowed_origins.clone(),
             descriptors: self.descriptors.clone(),
-            tls: self.tls()?,
-            edge_tls: self.edge_tls()?,
+            tls: self.tls.onward()?,
+            edge_tls: self.tls.edge()?,
             retry: ledger::Retry::default(),
         })
-    }
-
-    /// The gateway's own: clients have no certificates.
-    fn edge_tls(&self) -> anyhow::Result<Option<Tls>> {
-        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else { return Ok(None) };
-        Ok(Some(Tls::default().read_identity(certificate, key)?))
-    }
-
-    fn tls(&self) -> anyhow::Result<Option<Tls>> {
-        match (self.edge_tls()?, &self.tls_authority) {
-            (Some(tls), Some(authority)) => Ok(Some(tls.read_authority(authority)?)),
-            _ => Ok(None),
-        }
     }
 
     fn parse_listen(&self, text: &str) -> anyhow::Result<(Role, SocketAddr)> {

@@ -3,10 +3,11 @@
 //! - [`Role`]: the gateway and the services, and which of them calls which.
 //! - [`Shop`]: any of them in one process, each on a thread of its own, started and stopped singly.
 //! - [`settings`]: the flags and variables.
-//! - [`up`], [`demo`], [`keys`]: the commands.
+//! - [`up`], [`demo`], [`keys`], [`operator`]: the commands.
 
 pub mod demo;
 pub mod keys;
+pub mod operator;
 pub mod settings;
 pub mod up;
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod operate;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use millrace::broker::{self, Broker};
-use millrace::{Role, Shop, demo, keys, up};
+use millrace::keys::{self, Holder};
+use millrace::{Role, Shop, demo, up};
 use serve::telemetry::{self, Recorder, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
         Command::Up(arguments) => run_up(&arguments),
         Command::Run(arguments) => run_roles(&arguments),
         Command::Demo { nats_url, nats_server } => run_demo(nats_url, nats_server),
-        Command::Keys { data, roles } => print_keys(&data, &roles),
+        Command::Keys { data, holders } => print_keys(&data, &holders),
+        Command::Parked { action } => run_operator(operate::parked(&action)),
+        Command::Commands { action } => run_operator(operate::commands(&action)),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(io::stderr(), "millrace: {}", in_one_sentence(&error));
@@ -94,11 +98,20 @@ async fn run_demo(nats_url: Option<String>, nats_server: Option<PathBuf>) -> any
     Ok(())
 }
 
-fn print_keys(data: &Path, roles: &[Role]) -> anyhow::Result<()> {
+#[tokio::main(flavor = "current_thread")]
+async fn run_operator(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    work.await
+}
+
+fn print_keys(data: &Path, holders: &[Holder]) -> anyhow::Result<()> {
     std::fs::create_dir_all(data).with_context(|| format!("cannot write to the folder {}", data.display()))?;
-    let master = keys::read_or_draw(&data.join("master.key"))?;
-    let roles = if roles.is_empty() { &Role::ALL } else { roles };
-    write!(io::stdout(), "{}", keys::variables(&master, roles))?;
+    let master = keys::read_or_draw(&data.join(keys::MASTER))?;
+    let is_meant = |holder: Holder| holders.is_empty() || holders.contains(&holder);
+    let roles: Vec<_> = Role::ALL.into_iter().filter(|role| is_meant(Holder::Role(*role))).collect();
+    write!(io::stdout(), "{}", keys::variables(&master, &roles))?;
+    if is_meant(Holder::Operator) {
+        write!(io::stdout(), "{}", keys::operator_variables(&master))?;
+    }
     Ok(())
 }
 

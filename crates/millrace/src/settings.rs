@@ -146,6 +146,11 @@ pub fn pair_variable(caller: Role, owner: Role) -> String {
     format!("MILLRACE_PAIR_KEY_{}_{}", caller.name().to_uppercase(), owner.name().to_uppercase())
 }
 
+/// The variable with the key under which operators seal their calls to a service.
+pub fn operator_key_variable(owner: Role) -> String {
+    format!("MILLRACE_PAIR_KEY_OPERATOR_{}", owner.name().to_uppercase())
+}
+
 /// The variable with the address of a service.
 pub fn endpoint_variable(domain: &str) -> String {
     format!("MILLRACE_ENDPOINT_{}", domain.to_uppercase())

@@ -1,5 +1,6 @@
 //! `millrace up`: everything in one process, on SQLite, with a broker of its own.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use messaging::Broker as Address;
 
 use crate::keys::{self, KeysError};
+use crate::operator::write_endpoints;
 use crate::settings::Settings;
 use crate::shop::{Shop, ShopError};
 use crate::{Role, broker};
@@ -48,6 +50,7 @@ pub enum UpError {
 pub struct Up {
     pub shop: Shop,
     broker: Option<broker::Broker>,
+    data: PathBuf,
 }
 
 /// How long a broker that was named may take to answer.
@@ -60,7 +63,7 @@ impl Up {
         // There are keys and tokens in it.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
         made.map_err(|source| UpError::Folder { path: data.clone(), source })?;
-        let master = keys::read_or_draw(&data.join("master.key"))?;
+        let master = keys::read_or_draw(&data.join(keys::MASTER))?;
         let (url, own) = match &options.nats_url {
             Some(url) => (url.clone(), None),
             None => start_broker(data, options.nats_server.clone()).await.map(|own| (own.url(), Some(own)))?,
@@ -73,11 +76,15 @@ impl Up {
         settings.listen.insert(Role::Gateway, options.listen);
         settings.allowed_origins.clone_from(&options.allowed_origins);
         let shop = Shop::start(settings, &Role::ALL).await?;
-        Ok(Self { shop, broker: own })
+        let addresses = Role::services().map(|role| (role, format!("http://{}", shop.address(role)))).collect();
+        write_endpoints(data, &addresses).map_err(|source| UpError::Folder { path: data.clone(), source })?;
+        Ok(Self { shop, broker: own, data: data.clone() })
     }
 
     /// Stops everything, the broker last.
     pub async fn stop(self) -> Result<(), UpError> {
+        // An operator who finds it is told that nobody answers there.
+        let _ = write_endpoints(&self.data, &BTreeMap::new());
         let stopped = self.shop.stop().await;
         if let Some(broker) = self.broker {
             broker.stop().await;

@@ -10,6 +10,7 @@ mod history;
 mod identity;
 mod limits;
 mod money;
+mod operator;
 mod orders;
 mod outages;
 mod read_your_writes;

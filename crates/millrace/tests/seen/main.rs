@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod canary;
+mod operator;
 mod trace;
 mod up;

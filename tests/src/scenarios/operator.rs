@@ -1,0 +1,220 @@
+//! What is parked, in the hands of those who may decide about it, and of nobody else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event::{Id, Schema};
+use identity::{Principal, seal};
+use ledger::operator::OPERATOR;
+use millrace::Role;
+use millrace::operator::{Found, Operator, Selection, Service};
+use prost::Message as _;
+use proto::command::v1::deliver_response::Outcome;
+use proto::eventlog::v1::ReadRequest;
+use proto::operator::v1::{ListParkedRequest, ParkedState, RedriveRequest};
+use proto::order::v1::OrderStatus;
+use sea_orm::{ConnectionTrait as _, Database};
+use testkit::{eventually, eventually_some};
+use tonic::Code;
+
+use crate::buying::{cancel, ended};
+use crate::invariants::everything_adds_up;
+use crate::sealing::{DELIVER, Sealing, deliver};
+use crate::shop::{TestShop, master_key, order_of};
+use crate::stranger::{PLACE_ORDER, Stranger};
+use crate::wire::{ORDER_EVENTS, Wire, order_event};
+
+const LIST: &str = "millrace.operator.v1.OperatorService/ListParked";
+const REDRIVE: &str = "millrace.operator.v1.OperatorService/Redrive";
+const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
+
+/// A shop that gives up soon.
+async fn impatient() -> TestShop {
+    TestShop::with(|settings| {
+        settings.retry.attempts = 2;
+        settings.retry.first = Duration::from_millis(10);
+    })
+    .await
+}
+
+fn operator(shop: &TestShop) -> Operator {
+    let service = |role: Role| {
+        let key = master_key().owner(role.name()).pair(OPERATOR);
+        (role, Service { address: format!("http://{}", shop.address(role)), key })
+    };
+    let services: BTreeMap<_, _> = Role::services().map(service).collect();
+    Operator::new(Arc::new(Schema::embedded().unwrap()), services, None, "ana".to_owned()).unwrap()
+}
+
+async fn listed(operator: &Operator, role: Role, selection: &Selection) -> Vec<Found> {
+    operator.list(role, selection).await.unwrap()
+}
+
+/// An order that was canceled, and whose creation billing cannot apply, because it was damaged before billing could read it. Gives also the
+/// repair.
+async fn poisoned_order(shop: &mut TestShop) -> (String, String) {
+    let (customer, card) = shop.customer_with_card().await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let order = order_of(&customer, "poisoned", "teapot", &card).await;
+    cancel(&customer, &order).await.unwrap();
+    eventually("everything is published", async || unpublished(shop).await == 0).await;
+    let wire = Wire::of(shop).await;
+    wire.lose(ORDER_EVENTS, &order_event("order-created", &order)).await;
+    let sql = format!("select hex(body) as body from event_log where {}", first_event(&order));
+    let rows = shop.query::<Body>("order", &sql).await;
+    change_event(shop, "0A0178", &order).await;
+    shop.start_role(Role::Billing).await.unwrap();
+    (order, rows[0].body.clone())
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct Body {
+    body: String,
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct Count {
+    count: i64,
+}
+
+fn first_event(order: &str) -> String {
+    format!("key = 'order/{order}' and revision = 1")
+}
+
+/// As a flaw of the disk would, or its repair.
+async fn change_event(shop: &TestShop, body: &str, order: &str) {
+    let database = Database::connect(shop.settings().database_of("order")).await.unwrap();
+    let change = format!("update event_log set body = x'{body}' where {}", first_event(order));
+    assert_eq!(database.execute_unprepared(&change).await.unwrap().rows_affected(), 1);
+    database.close().await.unwrap();
+}
+
+async fn unpublished(shop: &TestShop) -> i64 {
+    let sql = "select count(*) as count from event_log where published_at is null";
+    shop.query::<Count>("order", sql).await[0].count
+}
+
+/// Billing has come to the end of the order's events.
+async fn goes_on(shop: &TestShop, order: &str) {
+    let sql =
+        format!("select count(*) as count from cursor where key = 'order/{order}' and revision >= 2 and state = 1");
+    eventually("the key goes on", async || shop.query::<Count>("billing", &sql).await[0].count == 1).await;
+}
+
+async fn parked(operator: &Operator, role: Role, selection: &Selection) -> Found {
+    eventually_some("it is parked", async || {
+        let found = listed(operator, role, selection).await;
+        found.into_iter().find(Found::is_open)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_parked_key_is_shown_repaired_and_driven_again() {
+    let mut shop = impatient().await;
+    let (order, body) = poisoned_order(&mut shop).await;
+    let operator = operator(&shop);
+    let key = Selection { key: Some(format!("order/{order}")), ..Default::default() };
+    let found = parked(&operator, Role::Billing, &key).await;
+    let selections = [
+        Selection { name: Some("orders".to_owned()), ..Default::default() },
+        Selection { error: Some("PRICE".to_owned()), ..Default::default() },
+        Selection { ids: vec![found.parked.id.clone()], ..Default::default() },
+    ];
+    for selection in selections {
+        assert_eq!(listed(&operator, Role::Billing, &selection).await.len(), 1, "{selection:?}");
+    }
+    let other = Selection { error: Some("no such reason".to_owned()), ..Default::default() };
+    assert_eq!(listed(&operator, Role::Billing, &other).await.len(), 0);
+
+    let shown = operator.show(&found).await.unwrap();
+    assert_eq!((shown.r#type.as_str(), shown.json.as_str()), ("millrace.order.v1.OrderCreated", r#"{"orderId":"x"}"#));
+    change_event(&shop, &body, &order).await;
+    let shown = operator.show(&found).await.unwrap();
+    assert!(shown.json.contains(&order) && shown.json.contains("teapot"), "{}", shown.json);
+    operator.redrive(&found).await.unwrap();
+    goes_on(&shop, &order).await;
+    assert_eq!(listed(&operator, Role::Billing, &Selection::default()).await.len(), 0);
+    everything_adds_up(&shop, 2).await;
+}
+
+#[tokio::test]
+async fn a_dropped_event_is_skipped_and_its_key_is_shown_as_diverged() {
+    let mut shop = impatient().await;
+    let (order, _) = poisoned_order(&mut shop).await;
+    let operator = operator(&shop);
+    let key = Selection { key: Some(format!("order/{order}")), ..Default::default() };
+    let found = parked(&operator, Role::Billing, &key).await;
+    operator.drop(&found, "its body is damaged").await.unwrap();
+    goes_on(&shop, &order).await;
+    let left = listed(&operator, Role::Billing, &key).await;
+    let dropped = left[0].parked.dropped.clone().unwrap();
+    assert_eq!((left.len(), left[0].parked.state(), left[0].parked.revision), (1, ParkedState::Diverged, 1));
+    assert_eq!((dropped.author.as_str(), dropped.note.as_str()), ("operator/ana", "its body is damaged"));
+    let refused = operator.drop(&found, "").await.unwrap_err().to_string();
+    assert!(refused.contains("not parked"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_command_that_failed_is_carried_out_again_and_its_customer_learns_of_it() {
+    let shop = impatient().await;
+    let (customer, card) = shop.customer_with_card().await;
+    let database = Database::connect(shop.settings().database_of("order")).await.unwrap();
+    database.execute_unprepared("alter table order_view rename to hidden").await.unwrap();
+    let failed = customer.place("key", "teapot", 1, &card).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Internal);
+    let operator = operator(&shop);
+    let commands = Selection { commands: true, ..Default::default() };
+    let found = parked(&operator, Role::Order, &commands).await;
+    let shown = operator.show(&found).await.unwrap();
+    assert!(shown.r#type.ends_with("PlaceOrderRequest") && shown.json.contains("teapot"), "{shown:?}");
+    assert_eq!(listed(&operator, Role::Order, &Selection::default()).await.len(), 0, "they have a list of their own");
+
+    database.execute_unprepared("alter table hidden rename to order_view").await.unwrap();
+    operator.redrive(&found).await.unwrap();
+    assert_eq!(ended(&customer, &found.parked.key).await, OrderStatus::Processed, "under the same id");
+    let placed = customer.place("key", "teapot", 1, &card).await.unwrap().0;
+    assert_eq!(placed.order.unwrap().order_id, found.parked.key, "and whoever asks again is told so");
+}
+
+#[tokio::test]
+async fn nobody_decides_but_operators_and_staff_and_an_operator_does_nothing_else() {
+    let shop = TestShop::start().await;
+    let inside = Stranger::inside(&shop, Role::Order);
+    let list = ListParkedRequest { service: "order".to_owned(), ..Default::default() }.encode_to_vec();
+    let redrive =
+        RedriveRequest { service: "order".to_owned(), id: "event:x:order/y".to_owned(), author: "eve".to_owned() };
+    let redrive = redrive.encode_to_vec();
+    let id = |n: u8| Id::timed(u64::from(n), [n; 10]);
+    let with_seal = |sealing: &Sealing, method: &str, body: &[u8]| {
+        inside.with("millrace-seal", &seal::to_text(&sealing.query(method, body)))
+    };
+    let a_user = Sealing::of(Role::Order, &id(1).to_string(), &id(2).to_string());
+    let caller =
+        |name: &str| Sealing { principal: Principal::service(name), ..Sealing::by(Role::Gateway, Role::Order) };
+    let mut refused = vec![("a user who is no staff", a_user.clone()), ("the gateway for nobody", caller("gateway"))];
+    refused.extend(["registration", "user", "order", "billing", "Operator"].map(|name| (name, caller(name))));
+    for (who, sealing) in refused {
+        let answer = with_seal(&sealing, LIST, &list).refused_bytes(LIST, list.clone()).await;
+        assert_eq!((answer.code, answer.reason.as_str()), (Code::PermissionDenied, "FORBIDDEN"), "{who}");
+        let command = sealing.command(REDRIVE, id(3), &redrive);
+        inside.refused(DELIVER, &command).await.is(Code::PermissionDenied, "FORBIDDEN");
+    }
+    inside.refused_bytes(LIST, list.clone()).await.is(Code::PermissionDenied, "BAD_SEAL");
+
+    let mut staff = a_user;
+    staff.principal.roles = vec!["staff".to_owned()];
+    for sealing in [staff, caller(OPERATOR)] {
+        with_seal(&sealing, LIST, &list).send(LIST, list.clone()).await.unwrap();
+        let answer = deliver(&inside, &sealing.command(REDRIVE, id(4), &redrive)).await;
+        let Some(Outcome::Error(error)) = answer.outcome else { panic!("{answer:?}") };
+        assert_eq!(error.code, Code::NotFound as i32, "judged, and found not to be parked");
+    }
+
+    let read = ReadRequest { ranges: Vec::new(), limit: 1 }.encode_to_vec();
+    let operator = caller(OPERATOR);
+    with_seal(&operator, READ, &read).refused_bytes(READ, read).await.is(Code::PermissionDenied, "FORBIDDEN");
+    let order = operator.command(PLACE_ORDER, id(5), &[]);
+    inside.refused(DELIVER, &order).await.is(Code::PermissionDenied, "FORBIDDEN");
+}
