@@ -6,6 +6,7 @@ use std::sync::Arc;
 use event::{Access, ConsistencyToken, Kind, Micros};
 use http::HeaderMap;
 use identity::{Claims, Principal};
+use serve::transport::network;
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
@@ -13,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::edge::Gateway;
 use crate::error::{Refusal, Whose};
 use crate::ids;
-use crate::limit::{Buckets, network};
+use crate::limit::Buckets;
 use crate::routes::Route;
 
 /// Names and values of all metadata, each with 32 bytes more, as HTTP/2 counts them. The transport bears twice as much, so that whoever goes too

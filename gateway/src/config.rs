@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serve::transport::Tls;
+use serve::transport::{Connections, Tls};
 
 use crate::limit::Rate;
 
@@ -38,6 +38,10 @@ pub struct Limits {
     pub answer_wait: Duration,
     /// How often the commands that were answered ACCEPTED are looked for at first; old ones less often.
     pub look_after: Duration,
+    pub connections: Connections,
+    /// Calls from their beginning to the last byte of their answer, which a slow reader may never take: all, and those of one address.
+    pub open_calls: usize,
+    pub open_calls_per_address: usize,
     /// Per address; of IPv6 per network of 64 bits.
     pub per_address: Rate,
     /// The same, of calls that carry credentials: to register, to log in, to refresh a token. Passwords are not to be guessed here, and each
@@ -58,6 +62,9 @@ impl Default for Limits {
             deadline_max: Duration::from_mins(1),
             answer_wait: Duration::from_secs(2),
             look_after: Duration::from_secs(5),
+            connections: serve::transport::Limits::EDGE.connections,
+            open_calls: 20_000,
+            open_calls_per_address: 2000,
             per_address: Rate { per_second: 2000, burst: 4000 },
             attempts_per_address: Rate { per_second: 5, burst: 300 },
             per_principal: Rate { per_second: 500, burst: 1000 },

@@ -11,8 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use event::{Id, Kind};
 use futures::Stream;
+use http_body_util::BodyExt as _;
 use messaging::queue::Queue;
 use serve::raw::Raw;
+use serve::transport::{Seats, network};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -41,6 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) routes: Routes,
     pub(crate) rules: Rules,
     pub(crate) authenticator: Authenticator,
+    pub(crate) open: Arc<Seats>,
     pub(crate) addresses: Buckets<IpAddr>,
     pub(crate) attempts: Buckets<IpAddr>,
     pub(crate) principals: Buckets<Id>,
@@ -84,11 +87,24 @@ impl Gateway {
             span.record("network.peer.address", tracing::field::display(peer.ip()));
             span.record("network.peer.port", peer.port());
         }
-        let response = self.exchange(route, peer, request).instrument(span.clone()).await;
+        // Without an address, as in a test, there is nobody to be fair to.
+        let seat = peer.map(|peer| self.open.take(network(peer.ip())));
+        let response = if matches!(seat, Some(None)) {
+            Status::from(Refusal::TooManyOpen).into_http()
+        } else {
+            self.exchange(route, peer, request).instrument(span.clone()).await
+        };
         // A unary answer that is no error has its OK in the trailers.
         let status = Status::from_header_map(response.headers());
         trace::span::record_server(&span, status.map_or(Code::Ok, |status| status.code()));
-        response
+        // The seat is left with the answer's last byte.
+        response.map(|body| {
+            let keep = move |frame| {
+                let _ = &seat;
+                frame
+            };
+            Body::new(body.map_frame(keep))
+        })
     }
 
     async fn exchange(

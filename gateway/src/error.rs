@@ -69,6 +69,8 @@ pub enum Refusal {
     IdempotencyKeyReused,
     #[error("too many calls; wait before you call again")]
     RateLimited { whose: Whose, retry_after: Duration },
+    #[error("too many calls are open; take the answers of some, or wait")]
+    TooManyOpen,
     #[error("too many commands are waiting; send it again later")]
     QueueFull,
     /// Of a query: nothing happened.
@@ -167,6 +169,7 @@ impl Refusal {
             Self::InvalidConsistencyToken => (Code::InvalidArgument, "INVALID_CONSISTENCY_TOKEN"),
             Self::IdempotencyKeyReused => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
             Self::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
+            Self::TooManyOpen => (Code::ResourceExhausted, "TOO_MANY_OPEN_CALLS"),
             Self::QueueFull => (Code::ResourceExhausted, "QUEUE_FULL"),
             Self::Unavailable | Self::CommandUnavailable => (Code::Unavailable, "UNAVAILABLE"),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -179,7 +182,9 @@ impl Refusal {
         match self {
             Self::RateLimited { retry_after, .. } => Some(*retry_after),
             Self::QueueFull => Some(Duration::from_secs(5)),
-            Self::Unavailable | Self::CommandUnavailable | Self::Stopping => Some(Duration::from_secs(1)),
+            Self::Unavailable | Self::CommandUnavailable | Self::Stopping | Self::TooManyOpen => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -40,6 +40,7 @@ use event::{Micros, Schema};
 use identity::Sealer;
 use messaging::feed::Feed;
 use messaging::queue::{Queue, Replies};
+use serve::transport::{Incoming, Seats};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -85,6 +86,7 @@ pub async fn run(
     let descriptors = reflection::public_descriptors(&schema, &gateway.routes)?;
     let (routes, health) = server::routes(Edge(Arc::clone(&gateway)), &descriptors, gateway.routes.services()).await?;
     let stopping = gateway.stopping.clone();
+    let incoming = Incoming::new(incoming, config.limits.connections);
     let server = serve::transport::server(&serve::transport::Limits::EDGE, config.tls.as_ref())?
         .layer(server::cors(&config.allowed_origins)?)
         .layer(GrpcWebLayer::new())
@@ -121,8 +123,8 @@ fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Repli
     let limits = config.limits;
     let mut owners = BTreeMap::new();
     for (domain, endpoint) in &config.endpoints {
-        let channel = serve::transport::channel(endpoint, config.onward_tls.as_ref())?;
-        owners.insert(domain.clone(), Owner::new(domain.clone(), endpoint.clone(), channel));
+        let owner = Owner::new(domain.clone(), endpoint.clone(), config.onward_tls.as_ref())?;
+        owners.insert(domain.clone(), owner);
     }
     let seals = Seals::new(deps.sealer, Arc::clone(&deps.now));
     let keys = KeySource::new(owners.get(authenticate::DOMAIN).cloned(), seals.clone());
@@ -131,6 +133,7 @@ fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Repli
         routes: Routes::new(schema, &owners),
         rules: Rules::compile(schema)?,
         authenticator: Authenticator::new(keys, EndedSessions::new(limits.session_memory)),
+        open: Seats::new(limits.open_calls, limits.open_calls_per_address),
         addresses: Buckets::new(limits.per_address),
         attempts: Buckets::new(limits.attempts_per_address),
         principals: Buckets::new(limits.per_principal),

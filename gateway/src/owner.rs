@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use proto::Message;
 use proto::command::v1::{DeliverRequest, DeliverResponse, GetReceiptRequest, GetReceiptResponse};
 use serve::raw::Raw;
+use serve::transport::{self, Tls};
 use tonic::client::Grpc;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
@@ -28,6 +29,8 @@ pub struct Owner {
     pub domain: String,
     address: String,
     channel: Channel,
+    /// Answers that go on coming have a connection of their own.
+    streams: Channel,
 }
 
 /// All that goes with a call's body. Nothing of the client's own metadata does, unless it is named here.
@@ -41,16 +44,17 @@ pub struct Onward {
 }
 
 impl Owner {
-    /// `address` is where the channel leads, such as `http://order:7403`.
-    pub const fn new(domain: String, address: String, channel: Channel) -> Self {
-        Self { domain, address, channel }
+    /// `address` is where it is, such as `http://order:7403`.
+    pub fn new(domain: String, address: String, tls: Option<&Tls>) -> Result<Self, transport::Error> {
+        let (channel, streams) = (transport::channel(&address, tls)?, transport::stream_channel(&address, tls)?);
+        Ok(Self { domain, address, channel, streams })
     }
 
     /// Calls a method, by its full name.
     pub async fn call(&self, method: &str, onward: Onward, body: Bytes) -> Result<Bytes, Status> {
         let span = trace::span::rpc_client(method, &self.address);
         let call = async {
-            let (mut grpc, path) = self.prepare(method).await?;
+            let (mut grpc, path) = prepare(&self.channel, method).await?;
             grpc.unary(request(onward, body)?, path, Raw).await
         };
         let result = call.instrument(span.clone()).await;
@@ -62,7 +66,7 @@ impl Owner {
     pub async fn watch(&self, method: &str, onward: Onward, body: Bytes) -> Result<Streaming<Bytes>, Status> {
         let span = trace::span::rpc_client(method, &self.address);
         let call = async {
-            let (mut grpc, path) = self.prepare(method).await?;
+            let (mut grpc, path) = prepare(&self.streams, method).await?;
             grpc.server_streaming(request(onward, body)?, path, Raw).await
         };
         let result = call.instrument(span.clone()).await;
@@ -80,19 +84,18 @@ impl Owner {
         decode(self.call(GET_RECEIPT, onward, request.encode_to_vec().into()).await?)
     }
 
-    async fn prepare(&self, method: &str) -> Result<(Grpc<Channel>, PathAndQuery), Status> {
-        let path = PathAndQuery::try_from(format!("/{method}")).map_err(|_| Status::internal("not a path"))?;
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_LEN_MAX);
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok((grpc, path))
-    }
-
     #[cfg(test)]
     pub(crate) fn nowhere(domain: &str) -> Self {
         let address = "http://127.0.0.1:1";
-        let channel = serve::transport::channel(address, None).unwrap();
-        Self::new(domain.to_owned(), address.to_owned(), channel)
+        Self::new(domain.to_owned(), address.to_owned(), None).unwrap()
     }
+}
+
+async fn prepare(channel: &Channel, method: &str) -> Result<(Grpc<Channel>, PathAndQuery), Status> {
+    let path = PathAndQuery::try_from(format!("/{method}")).map_err(|_| Status::internal("not a path"))?;
+    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(ANSWER_LEN_MAX);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok((grpc, path))
 }
 
 fn request(onward: Onward, body: Bytes) -> Result<Request<Bytes>, Status> {

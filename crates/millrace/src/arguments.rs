@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use messaging::Broker;
 use millrace::keys::Holder;
+use millrace::limits::Limit;
 use millrace::settings::{Keys, endpoint_variable, key_variable, pair_variable};
 use millrace::{Role, Settings, broker, up};
 use serve::transport::Tls;
@@ -112,6 +113,10 @@ pub(crate) struct UpArguments {
     /// Where pages may call from over gRPC-Web, such as http://localhost:3000, separated by commas; * is anywhere. Nowhere if not given.
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,
+    /// Other limits than the usual ones, as <name>=<number>, separated by commas: calls-per-address, attempts-per-address and calls-per-user a
+    /// second (0: any), connections, connections-per-address, open-calls, open-calls-per-address.
+    #[arg(long, env = "MILLRACE_LIMITS", value_delimiter = ',')]
+    limits: Vec<Limit>,
 }
 
 impl UpArguments {
@@ -123,6 +128,7 @@ impl UpArguments {
             namespace: self.namespace.clone(),
             listen: self.listen,
             allowed_origins: self.allowed_origins.clone(),
+            limits: limits(&self.limits),
         }
     }
 }
@@ -158,6 +164,10 @@ pub(crate) struct RunArguments {
     /// How long the gateway waits for a command's outcome before it answers ACCEPTED, in milliseconds.
     #[arg(long, env = "MILLRACE_ANSWER_WAIT_MS", default_value_t = 2000)]
     answer_wait_ms: u64,
+    /// Other limits than the usual ones, as <name>=<number>, separated by commas: calls-per-address, attempts-per-address and calls-per-user a
+    /// second (0: any), connections, connections-per-address, open-calls, open-calls-per-address.
+    #[arg(long, env = "MILLRACE_LIMITS", value_delimiter = ',')]
+    limits: Vec<Limit>,
 }
 
 #[derive(Args, Debug)]
@@ -192,7 +202,7 @@ impl TlsArguments {
 impl RunArguments {
     pub(crate) fn settings(&self, get: impl Fn(String) -> Option<String>) -> anyhow::Result<Settings> {
         let answer_wait = std::time::Duration::from_millis(self.answer_wait_ms);
-        let limits = gateway::Limits { answer_wait, ..gateway::Limits::default() };
+        let limits = gateway::Limits { answer_wait, ..limits(&self.limits) };
         let endpoint = |role: Role| {
             let elsewhere = get(endpoint_variable(role.name()));
             let scheme = if self.tls.authority.is_some() { "https" } else { "http" };
@@ -246,6 +256,14 @@ impl RunArguments {
         }
         Ok(Keys::Given { owners, pairs })
     }
+}
+
+fn limits(changes: &[Limit]) -> gateway::Limits {
+    let mut limits = gateway::Limits::default();
+    for change in changes {
+        change.apply(&mut limits);
+    }
+    limits
 }
 
 /// It is a token of subjects, and a part of streams' names.

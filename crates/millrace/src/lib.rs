@@ -7,6 +7,7 @@
 
 pub mod demo;
 pub mod keys;
+pub mod limits;
 pub mod operator;
 pub mod settings;
 pub mod up;

@@ -13,6 +13,7 @@ use millrace::broker::{self, Broker};
 use millrace::keys::{self, Holder};
 use millrace::{Role, Shop, demo, up};
 use serve::telemetry::{self, Recorder, Telemetry};
+use serve::transport::raise_open_files;
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Command, RunArguments, UpArguments};
@@ -52,6 +53,7 @@ fn in_one_sentence(error: &anyhow::Error) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn run_up(arguments: &UpArguments) -> anyhow::Result<()> {
     let telemetry = install(&Role::ALL, None)?;
+    raise_open_files();
     let up = up::Up::start(&arguments.options()).await?;
     say(&format!("Millrace serves gRPC and gRPC-Web on http://{}", up.shop.address(Role::Gateway)))?;
     say(&format!("its data is in {}; Ctrl-C stops it", arguments.data.display()))?;
@@ -67,6 +69,7 @@ async fn run_up(arguments: &UpArguments) -> anyhow::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn run_roles(arguments: &RunArguments) -> anyhow::Result<()> {
     let telemetry = install(&arguments.roles, None)?;
+    raise_open_files();
     let settings = arguments.settings(|name| std::env::var(name).ok())?;
     let shop = Shop::start(settings, &arguments.roles).await?;
     for role in &arguments.roles {

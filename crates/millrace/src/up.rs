@@ -26,6 +26,7 @@ pub struct Options {
     pub namespace: String,
     /// Where the gateway listens.
     pub listen: std::net::SocketAddr,
+    pub limits: gateway::Limits,
     /// Where pages may call from.
     pub allowed_origins: Vec<String>,
 }
@@ -75,6 +76,7 @@ impl Up {
         let mut settings = Settings::local(database, address, master);
         settings.listen.insert(Role::Gateway, options.listen);
         settings.allowed_origins.clone_from(&options.allowed_origins);
+        settings.limits = options.limits;
         let shop = Shop::start(settings, &Role::ALL).await?;
         let addresses = Role::services().map(|role| (role, format!("http://{}", shop.address(role)))).collect();
         write_endpoints(data, &addresses).map_err(|source| UpError::Folder { path: data.clone(), source })?;

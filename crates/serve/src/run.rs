@@ -25,7 +25,7 @@ use crate::owners::{Owners, Server};
 use crate::redriven::Redriven;
 use crate::service::Service;
 use crate::timers::Timers;
-use crate::transport::{self, Limits, Tls};
+use crate::transport::{self, Incoming, Limits, Tls};
 use crate::watch::{Bell, Rings};
 
 /// Where a service finds what it needs.
@@ -281,7 +281,9 @@ async fn serve_calls(
         }
     };
     let mut server = transport::server(&Limits::INTERNAL, config.tls.as_ref())?;
-    let serving = server.add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, stopping);
+    let serving = server
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(Incoming::new(incoming, Limits::INTERNAL.connections), stopping);
     // A peer that keeps its connection must not keep us: after the drain it is cut.
     let overdue = async {
         stop.cancelled().await;

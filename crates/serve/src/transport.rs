@@ -3,6 +3,8 @@
 
 mod backoff;
 mod channel;
+mod incoming;
+mod seats;
 mod timeout;
 mod tls;
 
@@ -12,7 +14,9 @@ use std::time::Duration;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-pub use channel::channel;
+pub use channel::{channel, stream_channel};
+pub use incoming::{Connection, Connections, Incoming, raise_open_files};
+pub use seats::{Seat, Seats, network};
 pub use timeout::timeout_in;
 pub use tls::Tls;
 
@@ -42,8 +46,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flow control: what one call, and one connection, may have under way before its reader takes it. Adaptive windows would override both.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 4 << 20;
 const FRAME_SIZE: u32 = 64 << 10;
 
 /// Metadata in all; more is refused by HTTP/2 itself, without words of ours. A token and a seal have 1 KiB each; the gateway refuses, with
@@ -70,13 +74,38 @@ pub struct Limits {
     pub timeout: Duration,
     /// gRPC-Web comes over HTTP/1.1, too.
     pub http1: bool,
+    /// Bytes of one request, and of one connection, that are taken before anybody wants them.
+    pub stream_window: u32,
+    pub connection_window: u32,
+    pub connections: Connections,
 }
 
 impl Limits {
     /// For clients, each with a connection of its own.
-    pub const EDGE: Self = Self { streams: 256, calls: 128, timeout: Duration::from_secs(90), http1: true };
+    pub const EDGE: Self = Self {
+        streams: 256,
+        calls: 128,
+        timeout: Duration::from_secs(90),
+        http1: true,
+        stream_window: 256 << 10,
+        connection_window: 1 << 20,
+        connections: Connections {
+            total: 10_000,
+            per_address: 500,
+            greeting: Duration::from_secs(5),
+            stalled: Duration::from_secs(30),
+        },
+    };
     /// For our own services, whose one connection carries the calls of thousands of clients.
-    pub const INTERNAL: Self = Self { streams: 4096, calls: 2048, timeout: Duration::from_secs(90), http1: false };
+    pub const INTERNAL: Self = Self {
+        streams: 20_000,
+        calls: 2048,
+        timeout: Duration::from_secs(90),
+        http1: false,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        connections: Connections { total: 10_000, per_address: 10_000, ..Self::EDGE.connections },
+    };
 }
 
 /// A server without routes. Message sizes are set where the routes are.
@@ -93,8 +122,8 @@ pub fn server(limits: &Limits, tls: Option<&Tls>) -> Result<Server, Error> {
         .http2_max_header_list_size(HEADERS_SIZE)
         .max_frame_size(FRAME_SIZE)
         .http2_adaptive_window(Some(false))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT));
     match tls {

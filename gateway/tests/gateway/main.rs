@@ -1,8 +1,10 @@
 //! A whole gateway from outside, as clients see it: with a real broker, and an owner that says what a test wants.
 
-#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panicking")]
 
+mod abuse;
 mod commands;
+mod frames;
 mod front;
 mod queries;
 mod refusals;

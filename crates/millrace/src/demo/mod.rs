@@ -35,6 +35,7 @@ pub async fn run(nats_url: Option<String>, nats_server: Option<PathBuf>, recorde
         namespace: format!("demo-{}", std::process::id()),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         allowed_origins: Vec::new(),
+        limits: gateway::Limits::default(),
     };
     let mut up = Up::start(&options).await?;
     let told = tell(&mut up.shop, recorder).await;

@@ -15,6 +15,12 @@ use super::{CONNECTION_WINDOW, Error, HEADERS_SIZE, PING_INTERVAL, PING_TIMEOUT,
 /// For one attempt, TLS included. Calls wait for it meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A few answers of a stream. Each slow reader makes us keep so much at most.
+const LASTING_STREAM_WINDOW: u32 = 64 << 10;
+
+/// As HTTP/2 has it.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
 /// Calls that wait for the connection; those beyond wait outside.
 const QUEUE: usize = 1024;
 
@@ -23,6 +29,18 @@ const QUEUE: usize = 1024;
 /// It connects with the first call, and again when the connection is lost. Between attempts there is a growing pause, up to two seconds, in
 /// which calls fail with UNAVAILABLE at once. Calls have no time limit here: each brings its own deadline.
 pub fn channel(endpoint: &str, tls: Option<&Tls>) -> Result<Channel, Error> {
+    connect(endpoint, tls, (STREAM_WINDOW, CONNECTION_WINDOW))
+}
+
+/// The same, for answers that go on coming and are passed on to readers that we do not know.
+///
+/// What a slow one does not take stays in its stream's window, and counts in the connection's: in a connection of bounded size a few of them
+/// would hold up everybody. So what is bounded here is the stream alone, and no other calls may use this channel.
+pub fn stream_channel(endpoint: &str, tls: Option<&Tls>) -> Result<Channel, Error> {
+    connect(endpoint, tls, (LASTING_STREAM_WINDOW, WINDOW_MAX))
+}
+
+fn connect(endpoint: &str, tls: Option<&Tls>, (stream, connection): (u32, u32)) -> Result<Channel, Error> {
     let wrong = || Error::Endpoint(endpoint.to_owned());
     let uri: Uri = endpoint.parse().map_err(|_| wrong())?;
     let settings = Endpoint::from(uri.clone())
@@ -32,8 +50,8 @@ pub fn channel(endpoint: &str, tls: Option<&Tls>) -> Result<Channel, Error> {
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(HEADERS_SIZE)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection);
     let settings = match uri.scheme_str() {
         Some("http") => settings,
         Some("https") => {

@@ -1,0 +1,193 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+use super::seats::{Seat, Seats, network};
+
+/// How many connections there may be, and how patient we are with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// At once. Never more than three quarters of the files that the process may have open, so that some are left for what else it does.
+    pub total: usize,
+    /// Of one address at once; of IPv6 of one network of 64 bits.
+    pub per_address: usize,
+    /// Until a peer has sent the first bytes of a call. HTTP/2 pings it from then on, and HTTP/1.1 waits 30 s for a head.
+    pub greeting: Duration,
+    /// For how long a peer may take nothing of what is sent to it.
+    pub stalled: Duration,
+}
+
+/// Shorter than any head of HTTP/1.1, and as long as what every client of HTTP/2 begins with.
+const GREETING_LEN: usize = 24;
+
+/// After an error such as too many open files, which the next attempt would meet at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Allows this process as many open files as it may have. Many systems begin with 1024, and every connection is one.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Nothing is lost if it fails: connections are bounded by what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Connections as they come, within limits. Those beyond are closed at once.
+#[derive(Debug)]
+pub struct Incoming<L = TcpIncoming> {
+    listener: L,
+    limits: Connections,
+    seats: Arc<Seats>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<L> Incoming<L> {
+    pub fn new(listener: L, limits: Connections) -> Self {
+        let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+        let total = limits.total.min(files.unwrap_or(usize::MAX) / 4 * 3);
+        Self { listener, limits, seats: Seats::new(total, limits.per_address), pause: None }
+    }
+
+    fn admit(&self, stream: TcpStream) -> Option<Connection> {
+        let address = network(stream.peer_addr().ok()?.ip());
+        let Some(seat) = self.seats.take(address) else {
+            tracing::debug!(%address, "too many connections");
+            return None;
+        };
+        let greeting = Some((GREETING_LEN, Box::pin(sleep(self.limits.greeting))));
+        Some(Connection { stream, greeting, stalled: None, patience: self.limits.stalled, _seat: seat })
+    }
+}
+
+impl<L: Stream<Item = io::Result<TcpStream>> + Unpin> Stream for Incoming<L> {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(Pin::new(&mut self.listener).poll_next(cx)) {
+                Some(Ok(stream)) => {
+                    if let Some(connection) = self.admit(stream) {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// A connection that is given up when its peer says nothing at first, or takes nothing later.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// How many bytes are still awaited, and until when.
+    greeting: Option<(usize, Pin<Box<Sleep>>)>,
+    /// Since something could not be sent.
+    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
+    _seat: Seat,
+}
+
+impl Connection {
+    /// Passes on what became of a write, unless nothing has for too long.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let Some((awaited, until)) = &mut self.greeting else { return read };
+        *awaited = awaited.saturating_sub(buffer.filled().len() - before);
+        if *awaited == 0 {
+            self.greeting = None;
+        } else if read.is_pending() {
+            ready!(until.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, stream};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::transport::Limits;
+
+    #[tokio::test]
+    async fn too_many_open_files_are_waited_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        // As the system says it: EMFILE.
+        let listener = stream::iter([Err(io::Error::from_raw_os_error(24)), Ok(accepted)]);
+        let began = Instant::now();
+        let mut incoming = Incoming::new(listener, Limits::EDGE.connections);
+        assert!(incoming.next().await.is_some_and(|connection| connection.is_ok()));
+        assert!(began.elapsed() >= PAUSE, "it would be met again and again meanwhile");
+    }
+}
