@@ -36,7 +36,7 @@ fn by_operator(shop: &Shop, method: &str, request: &impl Message) -> Delivery {
     let id = shop.id();
     let caller = Caller { name: "service/operator".to_owned(), ..Caller::default() };
     changed(delivery(Input::Command(sealed(method, id, id, request.encode_to_vec()))), |command| {
-        command.caller = caller
+        command.caller = caller;
     })
 }
 
