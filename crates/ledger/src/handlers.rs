@@ -13,6 +13,7 @@ use proto::{Message, Name};
 
 use crate::delivery::Prepared;
 use crate::error::{Error, Result};
+use crate::projection::ProjectFn;
 use crate::reader::Reader;
 use crate::timer::TimerHandler;
 use crate::tx::Tx;
@@ -48,6 +49,7 @@ pub struct Handlers {
     pub(crate) subscriptions: HashMap<&'static str, Subscription>,
     pub(crate) effects: HashMap<&'static str, EffectHandler>,
     pub(crate) timers: HashMap<&'static str, TimerHandler>,
+    pub(crate) projections: HashMap<&'static str, ProjectFn>,
 }
 
 impl std::fmt::Debug for Handlers {

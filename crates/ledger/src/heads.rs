@@ -164,10 +164,14 @@ impl Ledger {
     }
 
     /// Begins a new generation of the log: what others have read beyond its end is given up, and every subscriber compares. Effects that
-    /// were wished may have been done in the part that was lost, so each is asked for first. The new epoch.
-    pub async fn raise_epoch(&self) -> Result<i64> {
+    /// were wished may have been done in the part that was lost, so each is asked for first. The new epoch; the one that there is if it is
+    /// not `from` any more.
+    pub async fn raise_epoch(&self, from: i64) -> Result<i64> {
         let txn = self.0.db.begin().await?;
         let row = log::lock(&txn).await?;
+        if row.epoch != from {
+            return Ok(row.epoch);
+        }
         let epoch = row.epoch + 1;
         log::write(&txn, log::Model { epoch, behind: None, ..row }).await?;
         effect::ask_first(&txn).await?;

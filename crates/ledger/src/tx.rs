@@ -87,7 +87,7 @@ impl Tx {
         self.book.lock_heads(&self.txn, std::slice::from_ref(key), self.log.epoch).await
     }
 
-    async fn fold_anew<A: Aggregate>(&mut self, key: &Key) -> Result<A> {
+    pub(crate) async fn fold_anew<A: Aggregate>(&mut self, key: &Key) -> Result<A> {
         let records = event_log::read_all(&self.txn, key, self.log.id).await?;
         let pending = self.book.appended.iter().filter(|record| record.key == *key);
         let folded: Option<(A, At)> = fold(records.iter().chain(pending))?;

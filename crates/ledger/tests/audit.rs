@@ -134,7 +134,7 @@ async fn a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_ra
     let sell = command(shop.id(), counter, format!("sell 1 {counter}"));
     assert!(given_back(&shop.one(sell.clone()).await));
     assert!(shop.ledger.behind().await.unwrap().is_some());
-    assert_eq!(shop.ledger.raise_epoch().await.unwrap(), 2);
+    assert_eq!(shop.ledger.raise_epoch(1).await.unwrap(), 2);
     ended(&shop.one(sell).await);
     let log = shop.log(counter).await;
     assert_eq!((log[0].epoch, log[1].epoch, shop.told(counter).await.units), (1, 2, 4));
@@ -145,7 +145,7 @@ async fn a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_ra
 async fn effects_are_asked_for_first_after_an_epoch_was_raised(shop: &Shop) {
     let counter = shop.counter(5).await;
     shop.act(counter, format!("charge 7 {counter}")).await;
-    shop.ledger.raise_epoch().await.unwrap();
+    shop.ledger.raise_epoch(1).await.unwrap();
     assert_eq!(shop.work().await.len(), 1);
     assert!(lock(&shop.world.calls)[0].1, "the part of the log that was lost may have done it");
 }

@@ -12,7 +12,8 @@ use millrace::settings::{Keys, endpoint_variable, key_variable, pair_variable};
 use millrace::{Role, Settings, broker, up};
 use serve::transport::Tls;
 
-use crate::operate::{self, HELP};
+use crate::maintain;
+use crate::operate::{self, HELP, REACH};
 
 /// An event-driven backend in one binary: identity, users, orders and payments behind one gRPC gateway, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -71,6 +72,33 @@ pub(crate) enum Command {
     Commands {
         #[command(subcommand)]
         action: operate::Commands,
+    },
+    /// Tells how services stand with their own logs and with those that they follow.
+    #[command(after_help = REACH)]
+    Status(maintain::Status),
+    /// The generation of a service's log, after its database was restored.
+    #[command(after_help = REACH)]
+    Epoch {
+        #[command(subcommand)]
+        action: maintain::Epoch,
+    },
+    /// What services keep of others' data: compares it, or derives it anew.
+    #[command(after_help = REACH)]
+    Replica {
+        #[command(subcommand)]
+        action: maintain::Replica,
+    },
+    /// What queries read: writes it again, from the events.
+    #[command(after_help = REACH)]
+    Projection {
+        #[command(subcommand)]
+        action: maintain::Projection,
+    },
+    /// Which version of the code does a subscription's work.
+    #[command(after_help = REACH)]
+    Subscription {
+        #[command(subcommand)]
+        action: maintain::Subscriptions,
     },
     /// Runs nothing but the broker, until Ctrl-C.
     #[command(hide = true)]

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod maintain;
 mod operate;
 
 use std::io::{self, Write as _};
@@ -35,6 +36,11 @@ fn main() -> ExitCode {
         Command::Keys { data, holders } => print_keys(&data, &holders),
         Command::Parked { action } => run_operator(operate::parked(&action)),
         Command::Commands { action } => run_operator(operate::commands(&action)),
+        Command::Status(which) => run_operator(maintain::status(&which)),
+        Command::Epoch { action } => run_operator(maintain::epoch(&action)),
+        Command::Replica { action } => run_operator(maintain::replica(&action)),
+        Command::Projection { action } => run_operator(maintain::projection(&action)),
+        Command::Subscription { action } => run_operator(maintain::subscription(&action)),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(io::stderr(), "millrace: {}", in_one_sentence(&error));

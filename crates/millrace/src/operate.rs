@@ -13,16 +13,27 @@ use serve::transport::Tls;
 
 use crate::arguments::TlsArguments;
 
-/// What `--help` says below the options of both commands.
-pub(crate) const HELP: &str = "\
+/// What `--help` says below the options of an operator's commands.
+macro_rules! reach {
+    () => {
+        "\
 Services are called directly. Where they are, and the keys to call them with:
   MILLRACE_ENDPOINT_<SERVICE>           where the service is, such as http://order:7403
                                         [default: what `up` has left in the data folder, or http://127.0.0.1:<its default port>]
   MILLRACE_PAIR_KEY_OPERATOR_<SERVICE>  the operator's key, as `millrace keys operator` prints it
-                                        [default: derived from the master key in the data folder]
+                                        [default: derived from the master key in the data folder]"
+    };
+}
+pub(crate) const REACH: &str = reach!();
+
+/// The same, for `parked` and `commands`.
+pub(crate) const HELP: &str = concat!(
+    reach!(),
+    "
 
 What is dropped is gone for good: nothing that should have followed from it happens. That is written down with your name, and shown as
-`diverged` for ever.";
+`diverged` for ever."
+);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Parked {
@@ -67,11 +78,28 @@ pub(crate) struct Which {
     /// Answers one JSON object a line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// How services are reached.
+#[derive(Args, Debug)]
+pub(crate) struct Reach {
     /// The folder of `up`, or that with the master key.
     #[arg(long, env = "MILLRACE_DATA", default_value = "data")]
     data: PathBuf,
     #[command(flatten)]
     tls: TlsArguments,
+}
+
+impl Reach {
+    /// `author` is who will be written down as having decided.
+    pub(crate) fn operator(&self, roles: &[Role], author: &str) -> anyhow::Result<Operator> {
+        let tls: Option<Tls> = self.tls.onward()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let services = operator::services(roles, &self.data, scheme, |name| std::env::var(name).ok())?;
+        Ok(Operator::new(Arc::new(Schema::embedded()?), services, tls.as_ref(), author.to_owned())?)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -127,10 +155,7 @@ impl Work {
         let schema = Arc::new(Schema::embedded()?);
         let roles = if which.service.is_empty() { Role::services().collect() } else { which.service.clone() };
         let roles: Vec<_> = roles.into_iter().filter(|role| *role != Role::Gateway).collect();
-        let tls: Option<Tls> = which.tls.onward()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let services = operator::services(&roles, &which.data, scheme, |name| std::env::var(name).ok())?;
-        let operator = Operator::new(Arc::clone(&schema), services, tls.as_ref(), author.to_owned())?;
+        let operator = which.reach.operator(&roles, author)?;
         let mut work = Self { operator, schema, json: which.json, found: Vec::new(), problems: Vec::new() };
         let selection = which.selection(commands);
         for role in roles {
@@ -227,6 +252,6 @@ impl Decided {
     }
 }
 
-fn say(line: &str) -> anyhow::Result<()> {
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }

@@ -15,6 +15,7 @@ mod effects;
 mod heal;
 mod intake;
 mod log;
+mod maintenance;
 mod opened;
 mod operator;
 mod owner;

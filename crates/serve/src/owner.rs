@@ -10,7 +10,7 @@ use event::headers;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
-use ledger::{Caller, Delivery, Input, Outcome};
+use ledger::{Caller, CommandResult, Delivery, Ended, Input, Outcome};
 use messaging::Lanes;
 use prost::Message;
 use proto::command::v1::{
@@ -24,6 +24,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::intake::{Asked, GATEWAY, Judge, Refusal};
 use crate::log::{HEADS, Log, READ};
+use crate::maintenance::{self, GET_STANDING};
 use crate::operator::SHOW_PARKED;
 use crate::owners::Owners;
 use crate::raw::Raw;
@@ -66,6 +67,10 @@ impl Owner {
             READ => self.log(READ, &metadata.seal, &body).await?.read(body).await,
             HEADS => self.log(HEADS, &metadata.seal, &body).await?.heads(body).await,
             SHOW_PARKED => self.show_parked(&metadata.seal, body).await,
+            GET_STANDING => {
+                self.judge.query(GET_STANDING, &metadata.seal, &body).await.map_err(status::of_refusal)?;
+                maintenance::standing(&self.judge.opened, body).await.map_err(status::of)
+            }
             _ => {
                 let opened = &self.judge.opened;
                 if !opened.answers(method) {
@@ -102,6 +107,15 @@ impl Owner {
         let (command, span) = self.judge.command(asked, Span::current()).await.map_err(status::of_refusal)?;
         let (method, id) = (command.method.clone(), command.id);
         trace::span::record_command(&span, id);
+        if let Some(response) = maintenance::carry_out(&self.judge.opened, &command).await {
+            let ended = match response {
+                Ok(response) => CommandResult::Completed(response),
+                Err(ledger::Error::Rejected(rejection)) => CommandResult::Rejected(rejection.status()),
+                Err(error) => return Err(status::of(error)),
+            };
+            let ended = Ended { result: ended, token: String::new(), replayed: false };
+            return Ok(messaging::response(&method, id, &ended).encode_to_vec().into());
+        }
         match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
             Outcome::Ended(ended) => Ok(messaging::response(&method, id, &ended).encode_to_vec().into()),
             Outcome::GivenBack { delay, .. } => {

@@ -9,7 +9,9 @@ use event::{Kind, Method, Schema};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
-use ledger::{Answered, Begun, Effect, Error, Fired, Handler, Handlers, Reader, Result, Subscription, Timer, operator};
+use ledger::{
+    Aggregate, Answered, Begun, Effect, Error, Fired, Handler, Handlers, Reader, Result, Subscription, Timer, operator,
+};
 use prost::{Message, Name};
 use sea_orm_migration::MigrationTrait;
 
@@ -113,6 +115,13 @@ impl Service {
         H: for<'t> Handler<'t, (Q, P), R> + 'static,
     {
         self.handlers.prepared_command(&self.schema, target, prepare, handler);
+        self
+    }
+
+    /// The rows that queries read of these aggregates can be written again, from their events.
+    #[must_use]
+    pub fn projection<A: Aggregate>(mut self) -> Self {
+        self.handlers.projection::<A>();
         self
     }
 

@@ -27,7 +27,7 @@ use event::Schema;
 use ledger::Aggregate as _;
 use serve::Service;
 
-use crate::domain::PaymentMethod;
+use crate::domain::{Payment, PaymentMethod};
 
 pub use card_token::CardToken;
 pub use domain::Limits;
@@ -40,6 +40,7 @@ pub fn service(schema: Arc<Schema>, provider: Arc<dyn Provider>, settings: Setti
         .tables(store::migrations())
         .state(settings::Billing { provider, settings })
         .sessions()
+        .projection::<Payment>()
         .prepared_command(PaymentMethod::KIND, add_payment_method::look_up, add_payment_method::add_payment_method)
         .subscription(orders::subscription())
         .subscription(customers::subscription())

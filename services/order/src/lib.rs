@@ -32,6 +32,7 @@ pub fn service(schema: Arc<Schema>) -> Service {
         .tables(store::migrations())
         .state(Catalogue::default())
         .sessions()
+        .projection::<Order>()
         .command(Order::KIND, place_order::place_order)
         .command(Order::KIND, cancel_order::cancel_order)
         .subscription(payments::subscription())

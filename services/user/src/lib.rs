@@ -25,6 +25,7 @@ pub fn service(schema: Arc<Schema>) -> Service {
     Service::new("user", schema)
         .tables(store::migrations())
         .sessions()
+        .projection::<User>()
         .command(User::KIND, update_profile::update_profile)
         .subscription(accounts::subscription())
         .query(queries::get_profile)

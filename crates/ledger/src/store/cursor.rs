@@ -162,3 +162,10 @@ pub(crate) async fn comparing(connection: &impl ConnectionTrait, subscription: &
     let rows = Entity::find().filter(Column::State.eq(State::Comparing)).filter(Column::Subscription.eq(subscription));
     rows.count(connection).await
 }
+
+/// How many keys each subscription has in each state.
+pub(crate) async fn counts(connection: &impl ConnectionTrait) -> Result<Vec<(String, State, i64)>, DbErr> {
+    let counted = Entity::find().select_only().columns([Column::Subscription, Column::State]);
+    let counted = counted.column_as(Column::Key.count(), "keys").group_by(Column::Subscription).group_by(Column::State);
+    counted.into_tuple().all(connection).await
+}

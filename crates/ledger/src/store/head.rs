@@ -54,3 +54,22 @@ pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Ve
     }
     Ok(())
 }
+
+fn of(kind: &str) -> Select<Entity> {
+    Entity::find().filter(Column::Key.starts_with(format!("{kind}/")))
+}
+
+/// The next keys of a kind, in the database's order.
+pub(crate) async fn keys_after(
+    connection: &impl ConnectionTrait,
+    kind: &str,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<String>, DbErr> {
+    let keys = of(kind).select_only().column(Column::Key).filter(Column::Key.gt(after));
+    keys.order_by_asc(Column::Key).limit(limit).into_tuple().all(connection).await
+}
+
+pub(crate) async fn count(connection: &impl ConnectionTrait, kind: &str) -> Result<u64, DbErr> {
+    of(kind).count(connection).await
+}

@@ -48,3 +48,7 @@ pub(crate) async fn share(
 pub(crate) async fn find(connection: &impl ConnectionTrait, name: &str) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(name.to_owned()).one(connection).await
 }
+
+pub(crate) async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
+    Entity::find().all(connection).await
+}

@@ -88,7 +88,11 @@ impl Operator {
     }
 
     /// Sends a command, and waits until it was carried out.
-    pub(super) async fn tell<Q: Message + Name>(&self, service: Role, request: &Q) -> Result<(), CallError> {
+    pub(super) async fn tell<Q: Message + Name, R: Message + Default>(
+        &self,
+        service: Role,
+        request: &Q,
+    ) -> Result<R, CallError> {
         let method = self.method(service, &Q::full_name())?;
         let body: Bytes = request.encode_to_vec().into();
         let now = process_now();
@@ -101,7 +105,8 @@ impl Operator {
             Some(deliver_response::Outcome::Error(error)) => {
                 Err(CallError::Refused { service, message: error.message })
             }
-            _ => Ok(()),
+            Some(deliver_response::Outcome::Response(response)) => decode(service, response),
+            None => Ok(R::default()),
         }
     }
 

@@ -2,12 +2,13 @@
 //! seal, so that it works while the gateway and the broker are away.
 
 mod call;
+mod maintain;
 mod reach;
 mod told;
 
 use proto::operator::v1::{
-    DropRequest, ListParkedRequest, ListParkedResponse, Parked, ParkedKind, ParkedState, RedriveRequest,
-    ShowParkedRequest, ShowParkedResponse,
+    DropRequest, DropResponse, ListParkedRequest, ListParkedResponse, Parked, ParkedKind, ParkedState, RedriveRequest,
+    RedriveResponse, ShowParkedRequest, ShowParkedResponse,
 };
 
 use crate::Role;
@@ -89,13 +90,15 @@ impl Operator {
     /// Has it tried again.
     pub async fn redrive(&self, found: &Found) -> Result<(), CallError> {
         let (service, id) = (found.service.name().to_owned(), found.parked.id.clone());
-        self.tell(found.service, &RedriveRequest { service, id, author: self.author().to_owned() }).await
+        let request = RedriveRequest { service, id, author: self.author().to_owned() };
+        self.tell::<_, RedriveResponse>(found.service, &request).await.map(drop)
     }
 
     /// Gives it up.
     pub async fn drop(&self, found: &Found, note: &str) -> Result<(), CallError> {
         let (service, id) = (found.service.name().to_owned(), found.parked.id.clone());
         let (author, note) = (self.author().to_owned(), note.to_owned());
-        self.tell(found.service, &DropRequest { service, id, revision: found.parked.revision, author, note }).await
+        let request = DropRequest { service, id, revision: found.parked.revision, author, note };
+        self.tell::<_, DropResponse>(found.service, &request).await.map(drop)
     }
 }
