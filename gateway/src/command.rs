@@ -52,7 +52,7 @@ impl Gateway {
         request: &DynamicMessage,
         body: Bytes,
     ) -> Result<Bytes, Refusal> {
-        let sealed = self.seal(call, request, body)?;
+        let sealed = self.seal(call, &owner.domain, request, body)?;
         match call.route.method.delivery {
             Delivery::Direct => {
                 answer::ended(&sealed.name, deliver(owner, &sealed.command, call.deadline.left()).await?)
@@ -61,7 +61,7 @@ impl Gateway {
         }
     }
 
-    fn seal(&self, call: &Call, request: &DynamicMessage, body: Bytes) -> Result<Sealed, Refusal> {
+    fn seal(&self, call: &Call, owner: &str, request: &DynamicMessage, body: Bytes) -> Result<Sealed, Refusal> {
         let method = &call.route.method;
         let anonymous = method.access == Access::Anonymous;
         let key = key_in(method, request)?;
@@ -71,7 +71,7 @@ impl Gateway {
         };
         trace::span::record_command(&Span::current(), id);
         let stated = Stated { principal: &call.principal, method: &method.name, id, anonymous, body: &body };
-        let seal = self.seals.command(&method.domain, &stated)?;
+        let seal = self.seals.command(owner, &stated)?;
         let command = queue::Command {
             method: method.name.clone(),
             id,

@@ -13,6 +13,7 @@ use event::{Id, Kind};
 use futures::Stream;
 use http_body_util::BodyExt as _;
 use messaging::queue::Queue;
+use prost_reflect::DynamicMessage;
 use serve::raw::Raw;
 use serve::transport::{Seats, network};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use crate::error::Refusal;
 use crate::limit::Buckets;
 use crate::routes::{Route, Routes};
 use crate::seals::{Now, Seals};
-use crate::validate::Rules;
+use crate::validate::{self, Rules};
 
 /// No access token lives that long, and a stream ends with its token.
 const STREAM_MAX: Duration = Duration::from_hours(24);
@@ -152,11 +153,25 @@ impl Gateway {
     async fn once(&self, call: &Call, body: Bytes) -> Result<Bytes, Refusal> {
         let method = &call.route.method;
         let request = self.rules.check(&method.input, body.clone())?;
+        let led = self.lead(call, &request)?;
+        let call = led.as_ref().unwrap_or(call);
         match (&call.route.owner, method.kind) {
             (None, _) => self.own(call, body).await,
             (Some(owner), Kind::Command) => self.command(call, owner, &request, body).await,
             (Some(owner), _) => self.query(call, owner, body).await,
         }
+    }
+
+    /// The call to the service that its request names, where every service answers the method.
+    fn lead(&self, call: &Call, request: &DynamicMessage) -> Result<Option<Call>, Refusal> {
+        let method = &call.route.method;
+        if method.service.is_empty() {
+            return Ok(None);
+        }
+        let unknown = || validate::violation(method.service.clone(), "must be a service that there is".to_owned());
+        let route = self.routes.to_service(&call.route, &method.service_in(request));
+        let route = route.ok_or_else(|| Refusal::InvalidFields(vec![unknown()]))?;
+        Ok(Some(Call { route, ..call.clone() }))
     }
 
     async fn watch(self: &Arc<Self>, call: &Call, body: Bytes) -> Result<ByteStream, Refusal> {

@@ -14,7 +14,7 @@ pub const OWN_DOMAIN: &str = "command";
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
-    /// None: the gateway itself.
+    /// None: the gateway itself, or the one that the request names.
     pub owner: Option<Owner>,
 }
 
@@ -24,16 +24,18 @@ pub struct Routes {
     by_path: HashMap<String, Arc<Route>>,
     /// By domain and kebab name, as commands' names have them.
     by_command: HashMap<(String, String), Arc<Route>>,
+    /// By domain.
+    owners: BTreeMap<String, Owner>,
 }
 
 impl Routes {
     /// The methods that are not INTERNAL, of the domains that have an owner here.
     pub fn new(schema: &Schema, owners: &BTreeMap<String, Owner>) -> Self {
-        let mut routes = Self::default();
+        let mut routes = Self { owners: owners.clone(), ..Self::default() };
         for method in schema.methods().filter(|method| method.access != Access::Internal) {
-            let is_own = method.domain == OWN_DOMAIN;
-            let owner = if is_own { None } else { owners.get(&method.domain).cloned() };
-            if owner.is_none() && !is_own {
+            let is_one_s = method.domain != OWN_DOMAIN && method.service.is_empty();
+            let owner = if is_one_s { owners.get(&method.domain).cloned() } else { None };
+            if owner.is_none() && is_one_s {
                 tracing::warn!(
                     method = method.name,
                     "no endpoint is configured for the method's domain: it cannot be called"
@@ -43,7 +45,10 @@ impl Routes {
             let command = (method.domain.clone(), method.kebab.clone());
             let route = Arc::new(Route { method: method.clone(), owner });
             routes.by_path.insert(format!("/{}", method.name), Arc::clone(&route));
-            routes.by_command.insert(command, route);
+            // Of a command that any service may have carried out, its name does not tell which.
+            if route.method.service.is_empty() {
+                routes.by_command.insert(command, route);
+            }
         }
         routes
     }
@@ -51,6 +56,12 @@ impl Routes {
     /// The method that a request's path names.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
         self.by_path.get(path)
+    }
+
+    /// The same route, to the service of this name; None if none is configured.
+    pub fn to_service(&self, route: &Route, service: &str) -> Option<Arc<Route>> {
+        let owner = self.owners.get(service)?.clone();
+        Some(Arc::new(Route { method: route.method.clone(), owner: Some(owner) }))
     }
 
     /// The method that a command's name names.

@@ -28,6 +28,8 @@ pub struct Method {
     pub delivery: Delivery,
     /// The path of the request field that names the aggregate; empty: the command's own id.
     pub key: String,
+    /// The path of the request field that names the service to ask, where every service answers; empty: the one of its domain.
+    pub service: String,
     pub input: MessageDescriptor,
     pub output: MessageDescriptor,
 }
@@ -80,7 +82,7 @@ pub enum SchemaError {
     StreamingCommand { method: String },
     #[error("{method}: a command that anybody may call must be DIRECT, because it keeps no receipt")]
     AnonymousDurable { method: String },
-    #[error("{method}: the request has no text field `{path}` to take the key from")]
+    #[error("{method}: the request has no text field `{path}` to take the key or the service from")]
     NoKey { method: String, path: String },
 }
 
@@ -154,7 +156,7 @@ impl Method {
         let query =
             descriptor.options().get_field_by_name("idempotency_level").and_then(|v| v.as_enum_number()) == Some(1);
         let number = |field: &str| rpc.and_then(|rpc| rpc.get_field_by_name(field)?.as_enum_number()).unwrap_or(0);
-        let key = rpc.and_then(|rpc| rpc.get_field_by_name("key")?.as_str().map(str::to_owned)).unwrap_or_default();
+        let text = |field: &str| rpc.and_then(|rpc| rpc.get_field_by_name(field)?.as_str().map(str::to_owned));
         let method = Self {
             domain: domain_of(&name).to_owned(),
             kebab: kebab(&name),
@@ -171,7 +173,8 @@ impl Method {
                 _ => Access::Internal,
             },
             delivery: if number("delivery") == 2 { Delivery::Direct } else { Delivery::Durable },
-            key,
+            key: text("key").unwrap_or_default(),
+            service: text("service").unwrap_or_default(),
             input: descriptor.input(),
             output: descriptor.output(),
             name,
@@ -187,16 +190,18 @@ impl Method {
         if self.access == Access::Anonymous && durable_command {
             return Err(SchemaError::AnonymousDurable { method: self.name });
         }
-        if !self.key.is_empty() && !self.key_is_text() {
-            return Err(SchemaError::NoKey { method: self.name, path: self.key });
+        let not_text = |path: &&String| !path.is_empty() && !self.is_text(path);
+        let wrong = [&self.key, &self.service].into_iter().find(not_text).cloned();
+        match wrong {
+            Some(path) => Err(SchemaError::NoKey { method: self.name, path }),
+            None => Ok(self),
         }
-        Ok(self)
     }
 
-    fn key_is_text(&self) -> bool {
+    fn is_text(&self, path: &str) -> bool {
         let mut message = Some(self.input.clone());
         let mut text = false;
-        for name in self.key.split('.') {
+        for name in path.split('.') {
             let Some(field) = message.as_ref().and_then(|message| message.get_field_by_name(name)) else {
                 return false;
             };
@@ -208,18 +213,27 @@ impl Method {
 
     /// The text in the field that names the aggregate; empty if the command has none, or leaves it empty.
     pub fn key_in(&self, request: &DynamicMessage) -> String {
-        let mut names = self.key.split('.').peekable();
-        let mut message = request.clone();
-        while let Some(name) = names.next() {
-            let Some(value) = message.get_field_by_name(name).map(std::borrow::Cow::into_owned) else { break };
-            match value {
-                Value::String(text) if names.peek().is_none() => return text,
-                Value::Message(inner) => message = inner,
-                _ => break,
-            }
-        }
-        String::new()
+        text_in(request, &self.key)
     }
+
+    /// The service that the request names; empty if the method is one of its domain alone.
+    pub fn service_in(&self, request: &DynamicMessage) -> String {
+        text_in(request, &self.service)
+    }
+}
+
+fn text_in(request: &DynamicMessage, path: &str) -> String {
+    let mut names = path.split('.').peekable();
+    let mut message = request.clone();
+    while let Some(name) = names.next() {
+        let Some(value) = message.get_field_by_name(name).map(std::borrow::Cow::into_owned) else { break };
+        match value {
+            Value::String(text) if names.peek().is_none() => return text,
+            Value::Message(inner) => message = inner,
+            _ => break,
+        }
+    }
+    String::new()
 }
 
 impl EventKind {

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Id, Schema};
-use identity::{Principal, seal};
+use identity::{Claims, Issuer, Principal, seal};
 use ledger::operator::OPERATOR;
 use millrace::Role;
 use millrace::operator::{Found, Operator, Selection, Service};
 use prost::Message as _;
+use proto::command::v1::State;
 use proto::command::v1::deliver_response::Outcome;
 use proto::eventlog::v1::ReadRequest;
-use proto::operator::v1::{ListParkedRequest, ParkedState, RedriveRequest};
+use proto::operator::v1::{
+    DropRequest, DropResponse, ListParkedRequest, ListParkedResponse, ParkedState, RedriveRequest,
+};
 use proto::order::v1::OrderStatus;
 use sea_orm::{ConnectionTrait as _, Database};
+use secrecy::ExposeSecret as _;
 use testkit::{eventually, eventually_some};
 use tonic::Code;
 
@@ -27,6 +31,7 @@ use crate::wire::{ORDER_EVENTS, Wire, order_event};
 
 const LIST: &str = "millrace.operator.v1.OperatorService/ListParked";
 const REDRIVE: &str = "millrace.operator.v1.OperatorService/Redrive";
+const DROP: &str = "millrace.operator.v1.OperatorService/Drop";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 
 /// A shop that gives up soon.
@@ -217,4 +222,51 @@ async fn nobody_decides_but_operators_and_staff_and_an_operator_does_nothing_els
     with_seal(&operator, READ, &read).refused_bytes(READ, read).await.is(Code::PermissionDenied, "FORBIDDEN");
     let order = operator.command(PLACE_ORDER, id(5), &[]);
     inside.refused(DELIVER, &order).await.is(Code::PermissionDenied, "FORBIDDEN");
+}
+
+/// A member of the staff, as registration will know them: with a token that says so.
+async fn staff(shop: &TestShop, user: Id) -> Stranger {
+    let keys = shop.query::<KeyPair>("registration", "select key_pair from signing_key").await;
+    let issuer = Issuer::new(keys[0].key_pair.parse().unwrap());
+    let issued_at = ledger::process_now();
+    let expires_at = issued_at.plus(Duration::from_mins(5));
+    let claims = Claims { user, session: user, roles: vec!["staff".to_owned()], issued_at, expires_at };
+    Stranger::outside(shop).bearing(issuer.issue(&claims).unwrap().expose_secret())
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct KeyPair {
+    key_pair: String,
+}
+
+#[tokio::test]
+async fn staff_decide_through_the_gateway_and_are_written_down_by_their_own_names() {
+    let mut shop = impatient().await;
+    let (order, _) = poisoned_order(&mut shop).await;
+    let key = Selection { key: Some(format!("order/{order}")), ..Default::default() };
+    let found = parked(&operator(&shop), Role::Billing, &key).await.parked;
+    let (user, nobody) =
+        (Id::timed(1, [1; 10]), ListParkedRequest { service: "nobody".to_owned(), ..Default::default() });
+    let list = ListParkedRequest { service: "billing".to_owned(), ..Default::default() };
+    let (customer, _) = Stranger::logged_in(&shop, "somebody@example.com").await;
+    customer.refused(LIST, &list).await.is(Code::PermissionDenied, "STAFF_ONLY");
+    Stranger::outside(&shop).refused(LIST, &list).await.is(Code::Unauthenticated, "MISSING_TOKEN");
+
+    let staff = staff(&shop, user).await;
+    staff.refused(LIST, &nobody).await.is_for_fields(&["service"]);
+    let listed: ListParkedResponse = staff.ask(LIST, &list).await.unwrap();
+    assert_eq!(listed.parked, std::slice::from_ref(&found));
+    let drop_it = |service: &str| DropRequest {
+        service: service.to_owned(),
+        id: found.id.clone(),
+        revision: found.revision,
+        author: "somebody else".to_owned(),
+        note: String::new(),
+    };
+    staff.refused(DROP, &drop_it("order")).await.is(Code::NotFound, "NOT_PARKED");
+    let dropped: DropResponse = staff.ask(DROP, &drop_it("billing")).await.unwrap();
+    assert_eq!(dropped.receipt.unwrap().state(), State::Completed);
+    goes_on(&shop, &order).await;
+    let left: ListParkedResponse = staff.ask(LIST, &list).await.unwrap();
+    assert_eq!(left.parked[0].dropped.as_ref().unwrap().author, format!("user/{user}"));
 }
