@@ -41,6 +41,10 @@ async fn bytes_that_are_no_request_are_refused_by_every_method() {
     let before = tally(&shop).await;
     for method in public_methods(&Schema::embedded().unwrap()) {
         let refused = async |body: &[u8]| somebody.refused_bytes(&method.name, body.to_vec()).await;
+        if method.access == Access::Staff {
+            refused(b"\xff\xff\xff").await.is(Code::PermissionDenied, "STAFF_ONLY");
+            continue;
+        }
         refused(b"\xff\xff\xff").await.is(Code::InvalidArgument, "MALFORMED_MESSAGE");
         refused(b"\x0a\x7fcut short").await.is(Code::InvalidArgument, "MALFORMED_MESSAGE");
         refused(&vec![0; (256 << 10) + 1]).await.is(Code::InvalidArgument, "MESSAGE_TOO_LARGE");
