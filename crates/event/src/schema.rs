@@ -92,10 +92,12 @@ impl Schema {
         Self::decode(&[proto::DESCRIPTORS])
     }
 
-    /// The schema of several encoded descriptor sets, so that a gateway need not be as new as its services.
+    /// The schema of several encoded descriptor sets, so that a gateway need not be as new as its services. Of files of one name that of the
+    /// last set counts; each set but the first comes with its imports.
     pub fn decode(sets: &[&[u8]]) -> Result<Self, SchemaError> {
         let mut pool = DescriptorPool::new();
-        for set in sets {
+        // The pool keeps the file that it meets first.
+        for set in sets.iter().rev() {
             pool.decode_file_descriptor_set(*set)?;
         }
         let rpc = pool.get_extension_by_name("millrace.options.v1.rpc").ok_or(SchemaError::NoOptions)?;

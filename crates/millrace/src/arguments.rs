@@ -184,7 +184,7 @@ pub(crate) struct RunArguments {
     /// Where pages may call from over gRPC-Web, such as https://shop.example, separated by commas; * is anywhere. Nowhere if not given.
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,
-    /// Files with more descriptor sets, for a gateway that is older than its services.
+    /// Files with more descriptor sets (with their imports), for a gateway that is older than its services.
     #[arg(long, env = "MILLRACE_DESCRIPTORS", value_delimiter = ',')]
     descriptors: Vec<PathBuf>,
     #[command(flatten)]

@@ -8,12 +8,14 @@ mod eventually;
 mod ledger;
 mod nats;
 mod postgres;
+mod protos;
 
 pub use client::{Client, Done, Refusal};
 pub use eventually::{eventually, eventually_some, within};
 pub use ledger::TestLedger;
 pub use nats::NatsServer;
 pub use postgres::Postgres;
+pub use protos::changed_proto;
 pub use tempfile::TempDir;
 
 /// A folder of the test's own, such as for SQLite files; gone with the value.

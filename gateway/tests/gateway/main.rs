@@ -8,4 +8,5 @@ mod frames;
 mod front;
 mod queries;
 mod refusals;
+mod versions;
 mod world;

@@ -17,5 +17,6 @@ mod read_your_writes;
 mod retries;
 mod stream;
 mod tokens;
+mod versions;
 mod watching;
 mod web;
