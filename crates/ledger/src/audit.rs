@@ -1,6 +1,8 @@
 //! The subscriber's side of the audit: what a subscription has heard, against what its owner says has happened.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use event::{Id, Micros, Record, subject};
 
@@ -60,8 +62,8 @@ impl Ledger {
     }
 
     /// Everything up to the end of this part is applied or noted. If the owner's log has a new epoch, everything is audited from its
-    /// beginning, and every cursor compared. Fails if it is another log than the one that was followed.
-    pub async fn audited(&self, name: &str, owner: &str, heads: &Heads) -> Result<()> {
+    /// beginning, and every cursor compared: then the answer is true. Fails if it is another log than the one that was followed.
+    pub async fn audited(&self, name: &str, owner: &str, heads: &Heads) -> Result<bool> {
         let txn = self.0.db.begin().await?;
         let found = followed_log::lock(&txn, name, owner).await?;
         if let Some(row) = found.as_ref().filter(|row| row.log_id != heads.log_id.to_string()) {
@@ -85,8 +87,8 @@ impl Ledger {
         };
         followed_log::write(&txn, row).await?;
         txn.commit().await?;
-        self.meet(owner, heads.log_id);
-        Ok(())
+        self.meet(owner, heads.log_id, heads.epoch);
+        Ok(raised)
     }
 
     /// Whether an event is of the log that this service follows. None: it does not know that log yet.
@@ -95,13 +97,27 @@ impl Ledger {
         if self.0.name.strip_prefix("service/") == Some(owner) {
             return Some(record.source == self.log_id());
         }
-        let known = self.0.followed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.get(owner).map(|log_id| *log_id == record.source)
+        let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
+        let (log_id, epoch) = known.get(owner)?;
+        if record.epoch > *epoch {
+            self.want_audit();
+        }
+        Some(*log_id == record.source)
+    }
+
+    /// Something was heard, or is asked for, that only an audit can clear up.
+    pub(crate) fn want_audit(&self) {
+        self.0.audit_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an audit is wanted now. Whoever asks does it.
+    pub fn take_wanted_audit(&self) -> bool {
+        self.0.audit_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// From now on events of this log are taken in. Kept in memory: what is [audited](Self::audited) is remembered.
-    pub fn meet(&self, owner: &str, log_id: Id) {
-        self.0.followed.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(owner.to_owned(), log_id);
+    pub fn meet(&self, owner: &str, log_id: Id, epoch: i64) {
+        self.0.followed.write().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned(), (log_id, epoch));
     }
 }
 

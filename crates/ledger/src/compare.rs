@@ -33,7 +33,9 @@ impl Ledger {
     pub async fn begin_comparison(&self, name: &str, anew: bool) -> Result<()> {
         let txn = self.0.db.begin().await?;
         begin(&txn, name, anew).await?;
-        Ok(txn.commit().await?)
+        txn.commit().await?;
+        self.want_audit();
+        Ok(())
     }
 
     /// Visits the next cursors of a comparison: from now on they are compared when it is their turn. How many there were; fewer than

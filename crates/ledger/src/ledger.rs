@@ -38,8 +38,10 @@ pub(crate) struct Inner {
     pub(crate) chance: Chance,
     pub(crate) clock: Clock,
     pub(crate) log: Log,
-    /// The logs of others that are followed, by domain.
-    pub(crate) followed: RwLock<HashMap<String, Id>>,
+    /// The logs of others that are followed, with the epochs that were audited, by domain.
+    pub(crate) followed: RwLock<HashMap<String, (Id, i64)>>,
+    /// Something was heard that only an audit can clear up.
+    pub(crate) audit_wanted: AtomicBool,
     /// This log was found to be older than what others have read of it.
     pub(crate) behind: AtomicBool,
     /// Subscriptions whose work another version of the code has taken over.
@@ -133,12 +135,13 @@ impl Ledger {
         let followed = followed_log::all(&txn).await?;
         txn.commit().await?;
         let id = row.log_id.parse().map_err(|_| Error::Failed("the log's id cannot be read".to_owned()))?;
-        let known = |row: followed_log::Model| Some((row.owner, row.log_id.parse().ok()?));
+        let known = |row: followed_log::Model| Some((row.owner, (row.log_id.parse().ok()?, row.epoch)));
         Ok(Self(Arc::new(Inner {
             known_types: parts.schema.events().map(|kind| kind.type_name.clone()).collect(),
             name: format!("service/{}", parts.name),
             log: Log { id, epoch: row.epoch, fingerprint_key: row.fingerprint_key },
             followed: RwLock::new(followed.into_iter().filter_map(known).collect()),
+            audit_wanted: AtomicBool::new(false),
             behind: AtomicBool::new(row.behind.is_some()),
             disowned: RwLock::default(),
             db: parts.db,

@@ -123,7 +123,7 @@ async fn a_raised_version_takes_over_and_compares() {
     }
     assert!(shop.due().await.is_empty(), "it is parked");
     let new = shop.another_version(2).await;
-    new.ledger.meet("order", events[0].source);
+    new.ledger.meet("order", events[0].source, 1);
     assert!(given_back(&shop.one(streamed(&created(shop.id(), 1, ""))).await), "the old version stops");
     assert!(!shop.ledger.owned("replica") && new.ledger.owned("replica"));
     assert_eq!(new.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
@@ -137,7 +137,7 @@ async fn a_raised_version_takes_over_and_compares() {
 async fn a_subscription_that_is_handed_back_goes_on() {
     let shop = &Shop::on_postgres().await;
     let new = shop.another_version(2).await;
-    new.ledger.meet("order", created(new.id(), 1, "").source);
+    new.ledger.meet("order", created(new.id(), 1, "").source, 1);
     assert!(!shop.ledger.owns("replica").await.unwrap());
     new.ledger.hand_over("replica", 1).await.unwrap();
     assert!(shop.ledger.owns("replica").await.unwrap());

@@ -130,7 +130,7 @@ async fn open_version(url: &str, clock: &Clock, world: &Arc<World>, (number, ver
         retry: Retry::default(),
     };
     let ledger = Ledger::open(parts).await.unwrap();
-    ledger.meet("order", other());
+    ledger.meet("order", other(), 1);
     ledger
 }
 

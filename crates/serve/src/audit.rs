@@ -106,7 +106,8 @@ impl Auditor {
 
     /// Waits a moment, or until an audit is wanted, and says whether it is.
     async fn look_again(&self) -> bool {
-        tokio::time::timeout(TICK, self.wanted.notified()).await.is_ok()
+        let rung = tokio::time::timeout(TICK, self.wanted.notified()).await.is_ok();
+        self.ledger.take_wanted_audit() || rung
     }
 
     fn next(&self) -> Micros {
@@ -138,7 +139,8 @@ impl Auditor {
             if noted > 0 {
                 tracing::info!(subscription, owner, keys = noted, "the audit found keys that were not heard of");
             }
-            self.ledger.audited(subscription, owner, &heads).await?;
+            // A new epoch is audited from the beginning of the log.
+            more |= self.ledger.audited(subscription, owner, &heads).await?;
         }
         self.compare(audited).await
     }

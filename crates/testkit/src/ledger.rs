@@ -71,7 +71,7 @@ impl TestLedger {
     async fn started(self) -> Self {
         // What it hears comes from the logs that it follows.
         for followed in self.ledger().handlers().subscriptions().flat_map(ledger::Subscription::follows) {
-            self.ledger().meet(&followed.domain, Id::default());
+            self.ledger().meet(&followed.domain, Id::default(), 1);
         }
         self.take_in(self.opened.at_start(self.now())).await;
         self
