@@ -84,6 +84,7 @@ impl Accepted {
             let Some(oldest) = kept.entries.pop_front() else { return };
             kept.forget(&oldest);
         }
+        kept.measure();
     }
 
     fn take_due(&self, now: Instant) -> Vec<Entry> {
@@ -93,6 +94,7 @@ impl Accepted {
         for entry in &taken {
             kept.forget(entry);
         }
+        kept.measure();
         taken.into_iter().filter(|entry| now < entry.until).collect()
     }
 }
@@ -101,6 +103,12 @@ impl Kept {
     fn forget(&mut self, gone: &Entry) {
         self.ids.remove(&gone.command.id);
         self.bytes -= gone.size();
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "both are bounded, far below 2^53")]
+    fn measure(&self) {
+        meter::ACCEPTED.gauge(&[]).set(self.entries.len() as f64);
+        meter::ACCEPTED_BYTES.gauge(&[]).set(self.bytes as f64);
     }
 }
 

@@ -95,7 +95,10 @@ pub(crate) fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
 }
 
 fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros, whose: Whose) -> Result<(), Refusal> {
-    buckets.take(key, now).map_err(|retry_after| Refusal::RateLimited { whose, retry_after })
+    buckets.take(key, now).map_err(|retry_after| {
+        meter::RATE_LIMITED.counter(&[whose.name()]).increment(1);
+        Refusal::RateLimited { whose, retry_after }
+    })
 }
 
 fn metadata_len(headers: &HeaderMap) -> usize {

@@ -95,6 +95,7 @@ impl Gateway {
             },
             Ok(Stored::Before) => self.join(call, sealed, until).await,
             Err(Refusal::Unavailable) => {
+                meter::FALLBACKS.counter(&[]).increment(1);
                 let outcome = tokio::select! { biased;
                     // The broker may have stored it, and only its acknowledgement is missing.
                     outcome = reply.outcome() => outcome,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event::{Id, Kind};
@@ -31,6 +31,7 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::error::Refusal;
 use crate::limit::Buckets;
+use crate::measured::Calls;
 use crate::routes::{Route, Routes};
 use crate::seals::{Now, Seals};
 use crate::validate::{self, Rules};
@@ -53,6 +54,8 @@ pub(crate) struct Gateway {
     pub(crate) now: Now,
     pub(crate) chance: Chance,
     pub(crate) accepted: Accepted,
+    /// Those of methods that do not exist.
+    pub(crate) other_calls: Calls,
     /// Cancelled when the gateway was told to stop.
     pub(crate) stopping: CancellationToken,
 }
@@ -80,6 +83,7 @@ impl tower::Service<http::Request<Body>> for Edge {
 
 impl Gateway {
     async fn serve(self: Arc<Self>, request: http::Request<Body>) -> http::Response<Body> {
+        let began = Instant::now();
         let route = self.routes.find(request.uri().path()).cloned();
         let span = trace::span::rpc_server(route.as_ref().map_or("_OTHER", |route| &route.method.name));
         trace::follow(&span, &trace::extract(&MetadataMap::from_headers(request.headers().clone())));
@@ -93,11 +97,12 @@ impl Gateway {
         let response = if matches!(seat, Some(None)) {
             Status::from(Refusal::TooManyOpen).into_http()
         } else {
-            self.exchange(route, peer, request).instrument(span.clone()).await
+            Arc::clone(&self).exchange(route.clone(), peer, request).instrument(span.clone()).await
         };
         // A unary answer that is no error has its OK in the trailers.
-        let status = Status::from_header_map(response.headers());
-        trace::span::record_server(&span, status.map_or(Code::Ok, |status| status.code()));
+        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+        trace::span::record_server(&span, code);
+        route.as_ref().map_or(&self.other_calls, |route| &route.calls).note(code, began.elapsed());
         // The seat is left with the answer's last byte.
         response.map(|body| {
             let keep = move |frame| {

@@ -105,13 +105,23 @@ pub enum Whose {
 }
 
 impl Whose {
+    pub const ALL: [Self; 3] = [Self::Address, Self::Attempts, Self::Principal];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Attempts => "attempts",
+            Self::Principal => "user",
+        }
+    }
+
     fn violation(self) -> quota_failure::Violation {
-        let (subject, description) = match self {
-            Self::Address => ("address", "calls from one address"),
-            Self::Attempts => ("attempts", "attempts to register, to log in or to refresh a token from one address"),
-            Self::Principal => ("user", "calls of one user"),
+        let description = match self {
+            Self::Address => "calls from one address",
+            Self::Attempts => "attempts to register, to log in or to refresh a token from one address",
+            Self::Principal => "calls of one user",
         };
-        let (subject, description) = (subject.to_owned(), description.to_owned());
+        let (subject, description) = (self.name().to_owned(), description.to_owned());
         quota_failure::Violation { subject, description, ..quota_failure::Violation::default() }
     }
 }

@@ -24,6 +24,7 @@ mod error;
 mod ids;
 mod limit;
 mod locate;
+mod measured;
 mod outcomes;
 mod owner;
 mod query;
@@ -51,8 +52,10 @@ use authenticate::{Authenticator, EndedSessions, KeySource};
 pub use config::{Config, Limits};
 use edge::{Edge, Gateway};
 pub use error::Error;
+use error::Whose;
 use limit::Buckets;
 pub use limit::Rate;
+use measured::Calls;
 use owner::Owner;
 use routes::Routes;
 pub use seals::Now;
@@ -80,6 +83,10 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let schema = read_schema(&config)?;
+    meter::show_gateway();
+    for whose in Whose::ALL {
+        meter::RATE_LIMITED.show(&[whose.name()]);
+    }
     let (gateway, replies) = build(&config, &schema, deps)?;
     let gateway = Arc::new(gateway);
     let feed = feed(&gateway);
@@ -143,6 +150,7 @@ fn build(config: &Config, schema: &Schema, deps: Deps) -> Result<(Gateway, Repli
         chance: deps.chance,
         stopping: CancellationToken::new(),
         accepted: Accepted::default(),
+        other_calls: Calls::of("_OTHER"),
     };
     Ok((gateway, deps.replies))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use event::{Access, Method, Schema};
 
+use crate::measured::Calls;
 use crate::owner::Owner;
 
 /// The domain whose methods the gateway answers itself.
@@ -16,6 +17,7 @@ pub struct Route {
     pub method: Method,
     /// None: the gateway itself, or the one that the request names.
     pub owner: Option<Owner>,
+    pub calls: Calls,
 }
 
 /// All methods that can be called from outside.
@@ -43,7 +45,7 @@ impl Routes {
                 continue;
             }
             let command = (method.domain.clone(), method.kebab.clone());
-            let route = Arc::new(Route { method: method.clone(), owner });
+            let route = Arc::new(Route { method: method.clone(), owner, calls: Calls::of(&method.name) });
             routes.by_path.insert(format!("/{}", method.name), Arc::clone(&route));
             // Of a command that any service may have carried out, its name does not tell which.
             if route.method.service.is_empty() {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// From the bottom to the top. A crate may depend on those on lower steps only.
-const STEPS: [&[&str]; 9] = [
+const STEPS: [&[&str]; 10] = [
     &["millrace-proto", "millrace-broker"],
     &["millrace-event"],
     &["millrace-trace"],
+    &["millrace-meter"],
     &["millrace-ledger"],
     &["millrace-identity", "millrace-messaging"],
     &["millrace-serve"],

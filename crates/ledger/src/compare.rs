@@ -86,6 +86,7 @@ impl Ledger {
         cursor::write(&txn, vec![row]).await?;
         txn.commit().await?;
         if let Compared::Diverged(reason) = &compared {
+            meter::AUDIT_DIVERGED.counter(&[name]).increment(1);
             tracing::error!(subscription = name, %key, reason, "a key has diverged from its owner's log; it is parked");
         }
         Ok(compared)

@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod audit;
+mod backlog;
 mod book;
 mod clock;
 mod compare;
@@ -35,6 +36,7 @@ mod versions;
 
 pub use aggregate::{Aggregate, At, EventSet, Loaded};
 pub use audit::AuditedLog;
+pub use backlog::{Backlog, Counted, Totals};
 pub use clock::{Chance, Clock, process_now};
 pub use compare::Compared;
 pub use database::{Database, OpenError, private_file};

@@ -43,6 +43,7 @@ macro_rules! on_two_instances {
 mod append;
 mod atomicity;
 mod audit;
+mod backlog;
 mod compare;
 mod effects;
 mod events;

@@ -108,6 +108,7 @@ impl CommandLoop {
                 tasks.spawn(settled.instrument(span));
             }
             Intake::Drop(reason) => {
+                meter::COMMANDS_DROPPED.counter(&[]).increment(1);
                 trace::span::record_outcome(&span, "dropped");
                 span.in_scope(|| tracing::error!(reason, subject = %held.message.subject, "a command was dropped"));
                 held.ack().await;

@@ -1,11 +1,13 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event::{Id, Record};
 use ledger::{CommandResult, Delivery, Ended, Ledger, Outcome};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
+
+use crate::measured::Meters;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
 const BATCH: usize = 256;
@@ -23,6 +25,7 @@ pub struct Lanes {
 #[derive(Debug)]
 struct Job {
     delivery: Delivery,
+    since: Instant,
     done: oneshot::Sender<Outcome>,
 }
 
@@ -71,7 +74,7 @@ impl Lanes {
         let (done, outcome) = oneshot::channel();
         let lane = lane_of(delivery.lane_id(), self.lanes.len());
         // Fails only after the lanes' tasks have ended; then the dropped sender tells it.
-        let _ = self.lanes[lane].send(Job { delivery, done }).await;
+        let _ = self.lanes[lane].send(Job { delivery, since: Instant::now(), done }).await;
         outcome
     }
 
@@ -88,14 +91,17 @@ pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
 }
 
 async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
+    let meters = Meters::of(&ledger);
     let mut waiting = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        let measured: Vec<_> = waiting.iter().map(|job| meters.measure(&job.delivery, job.since)).collect();
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
         committed.tell(processed.appended, processed.wished);
-        for ((done, span), outcome) in done.into_iter().zip(told).zip(processed.outcomes) {
+        for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);
+            measured.note(&outcome);
             // Whoever asked may have gone; what was done stays done.
             let _ = done.send(outcome);
         }

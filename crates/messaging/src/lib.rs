@@ -16,6 +16,7 @@ mod consume;
 mod doorbell;
 mod inbox;
 mod lanes;
+mod measured;
 mod relay;
 mod reply;
 mod spans;

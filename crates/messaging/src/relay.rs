@@ -66,6 +66,7 @@ impl Relay {
     pub async fn run(self, mut committed: mpsc::Receiver<Vec<Record>>, stop: CancellationToken) {
         let publishing = Publishing::new();
         let mut pass = Pass { on_the_way: HashSet::new(), publishing, age: Duration::ZERO, met: None };
+        let (arrived, failed) = (meter::RELAY_PUBLISHED.counter(&[]), meter::RELAY_FAILURES.counter(&[]));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -73,7 +74,13 @@ impl Relay {
             tokio::select! { biased;
                 Some((id, published)) = pass.publishing.next() => {
                     pass.on_the_way.remove(&id);
-                    if published { self.ledger.mark_published([id]); } else { pass.age = Duration::ZERO; }
+                    if published {
+                        arrived.increment(1);
+                        self.ledger.mark_published([id]);
+                    } else {
+                        failed.increment(1);
+                        pass.age = Duration::ZERO;
+                    }
                 }
                 records = committed.recv(), if has_room => match records {
                     Some(records) if self.may_publish(&pass) => self.publish(records, &mut pass),

@@ -73,6 +73,7 @@ impl SubscriptionLoop {
         let record = match headers::read(|name| held.header(name), held.message.payload.clone()) {
             Ok(record) => record,
             Err(error) => {
+                meter::UNREADABLE.counter(&[self.name]).increment(1);
                 // Whoever published this is no service of ours; the owner's log has nothing of it.
                 tracing::error!(%error, subject = %held.message.subject, "what came as an event is none, and was dropped");
                 return held.ack().await;

@@ -129,6 +129,9 @@ pub(crate) struct UpArguments {
     /// Where clients call: gRPC and gRPC-Web. Port 0 chooses a free one.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
+    /// Where Prometheus scrapes: http://<address>/metrics. Port 0 chooses a free one.
+    #[arg(long, env = "MILLRACE_METRICS_LISTEN", default_value = "127.0.0.1:7490")]
+    pub(crate) metrics_listen: SocketAddr,
     /// A NATS server that runs already; otherwise one is started.
     #[arg(long, env = "MILLRACE_NATS_URL")]
     nats_url: Option<String>,
@@ -181,6 +184,9 @@ pub(crate) struct RunArguments {
     /// Where roles listen, as <role>=<address>, separated by commas; the address alone is enough for a single role.
     #[arg(long, env = "MILLRACE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
+    /// Where Prometheus scrapes: http://<address>/metrics. Nothing is measured if not given.
+    #[arg(long, env = "MILLRACE_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where pages may call from over gRPC-Web, such as https://shop.example, separated by commas; * is anywhere. Nowhere if not given.
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,

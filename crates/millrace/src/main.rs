@@ -5,6 +5,7 @@ mod maintain;
 mod operate;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use millrace::keys::{self, Holder};
 use millrace::{Role, Shop, demo, up};
 use serve::telemetry::{self, Recorder, Telemetry};
 use serve::transport::raise_open_files;
+use serve::{metrics, transport};
 use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Command, RunArguments, UpArguments};
@@ -60,8 +62,10 @@ fn in_one_sentence(error: &anyhow::Error) -> String {
 async fn run_up(arguments: &UpArguments) -> anyhow::Result<()> {
     let telemetry = install(&Role::ALL, None)?;
     raise_open_files();
+    let measured = measure(arguments.metrics_listen)?;
     let up = up::Up::start(&arguments.options()).await?;
     say(&format!("Millrace serves gRPC and gRPC-Web on http://{}", up.shop.address(Role::Gateway)))?;
+    say(&format!("its metrics are at http://{measured}/metrics"))?;
     say(&format!("its data is in {}; Ctrl-C stops it", arguments.data.display()))?;
     let ended = tokio::select! { biased;
         stopped = told_to_stop() => stopped,
@@ -77,9 +81,13 @@ async fn run_roles(arguments: &RunArguments) -> anyhow::Result<()> {
     let telemetry = install(&arguments.roles, None)?;
     raise_open_files();
     let settings = arguments.settings(|name| std::env::var(name).ok())?;
+    let measured = arguments.metrics_listen.map(measure).transpose()?;
     let shop = Shop::start(settings, &arguments.roles).await?;
     for role in &arguments.roles {
         say(&format!("{role} serves on {}", shop.address(*role)))?;
+    }
+    if let Some(address) = measured {
+        say(&format!("metrics are at http://{address}/metrics"))?;
     }
     let ended = tokio::select! { biased;
         stopped = told_to_stop() => stopped,
@@ -145,6 +153,18 @@ fn install(roles: &[Role], recorder: Option<Recorder>) -> anyhow::Result<Telemet
     }
     config.recorder = recorder;
     Ok(Telemetry::install(config)?)
+}
+
+/// Measures from now on, and serves what is measured as long as the process lives.
+fn measure(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let (incoming, address) = transport::bind(listen).context("metrics cannot be served")?;
+    metrics::install()?;
+    tokio::spawn(async move {
+        if let Err(error) = metrics::serve(incoming).await {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(address)
 }
 
 /// Ctrl-C, or what an orchestrator sends.

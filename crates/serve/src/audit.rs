@@ -136,13 +136,16 @@ impl Auditor {
                 behind
             };
             let noted = self.ledger.note(subscription, &behind).await?;
+            meter::AUDIT_NOTED.counter(&[subscription]).increment(noted as u64);
             if noted > 0 {
                 tracing::info!(subscription, owner, keys = noted, "the audit found keys that were not heard of");
             }
             // A new epoch is audited from the beginning of the log.
             more |= self.ledger.audited(subscription, owner, &heads).await?;
         }
-        self.compare(audited).await
+        self.compare(audited).await?;
+        meter::AUDIT_ROUNDS.counter(&[subscription]).increment(1);
+        Ok(())
     }
 
     /// Goes on with a comparison, a few keys at a time, so that the others flow meanwhile.

@@ -2,9 +2,11 @@
 //!
 //! - [`Service`]: what a service is; [`run`]: serving it until told to stop.
 //! - [`telemetry`]: logs and traces, set up once for the process.
+//! - [`metrics`]: what is measured, for Prometheus.
 //! - [`transport`]: servers and channels with every limit set on purpose, and TLS.
 //! - [`raw`]: a gRPC codec that passes bytes through.
 
+pub mod metrics;
 pub mod raw;
 pub mod telemetry;
 pub mod transport;
@@ -22,6 +24,7 @@ mod owner;
 mod owners;
 mod redriven;
 mod run;
+mod sample;
 mod service;
 mod status;
 mod timers;

@@ -23,6 +23,7 @@ use crate::opened::Opened;
 use crate::owner::{Calls, Owner};
 use crate::owners::{Owners, Server};
 use crate::redriven::Redriven;
+use crate::sample::sample;
 use crate::service::Service;
 use crate::timers::Timers;
 use crate::transport::{self, Incoming, Limits, Tls};
@@ -119,6 +120,9 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     start_healing(&config, &judge, owners.clone(), (&streams, &lanes), (&stop, &tasks));
     let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
     tasks.spawn(worker.run(stop.clone(), tasks.clone()));
+    if crate::metrics::are_installed() {
+        tasks.spawn(sample(ledger.clone(), stop.clone()));
+    }
 
     let owner = Owner { judge, lanes, bell: bell(name, streams), owners, stop: stop.clone() };
     // Whoever started us may not care.

@@ -55,6 +55,7 @@ pub(crate) fn unavailable() -> Status {
 
 /// What the caller has seen is not here yet.
 pub(crate) fn behind() -> Status {
+    meter::REPLICA_BEHIND.counter(&[]).increment(1);
     let message = "what the consistency token tells of has not come here yet; try again";
     later("REPLICA_BEHIND", message, Duration::from_millis(250))
 }

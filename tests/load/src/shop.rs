@@ -37,6 +37,7 @@ impl Shop {
         let (port, began) = (free_port()?, Instant::now());
         let mut up = millrace()?;
         up.arg("up").arg("--data").arg(folder.path().join("data")).args(["--listen", &format!("127.0.0.1:{port}")]);
+        up.args(["--metrics-listen", "127.0.0.1:0"]);
         let mut process = Process::spawn(&mut up)?;
         answered(port, &mut process).await?;
         let started_in = began.elapsed();

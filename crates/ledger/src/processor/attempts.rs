@@ -94,6 +94,7 @@ impl Ledger {
                 return Ok(Outcome::Noted);
             }
         }
+        meter::RETRIES.counter(&[event.subscription]).increment(1);
         let attempts = with_this(counted, row.attempts);
         let last = attempts >= self.0.retry.attempts;
         let delay = self.0.retry.delay(attempts, &self.0.chance);

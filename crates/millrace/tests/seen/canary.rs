@@ -53,6 +53,7 @@ async fn secrets_are_found_nowhere_but_where_they_belong() {
     }
 
     // While it runs there are write-ahead logs; and when it has stopped, the last log lines and traces.
+    fs::write(up.folder.path().join("metrics"), up.metrics().await).unwrap();
     is_only_where_it_belongs(&up, &secrets);
     up.stop().await;
     is_only_where_it_belongs(&up, &secrets);
@@ -193,7 +194,7 @@ fn left_behind(up: &Up) -> Vec<(String, String)> {
         found.push((format!("{database}.db"), searchable(bytes)));
     });
     read(up.nats.store(), &mut |_, bytes| found.push(("broker".to_owned(), searchable(bytes))));
-    for file in ["log", "out"] {
+    for file in ["log", "out", "metrics"] {
         found.push((file.to_owned(), searchable(&fs::read(folder.join(file)).unwrap())));
     }
     found.push(("traces".to_owned(), searchable(&up.traces.raw())));

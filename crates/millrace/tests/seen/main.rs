@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod canary;
+mod metrics;
 mod operator;
 mod trace;
 mod up;

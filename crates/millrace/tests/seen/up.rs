@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::{NatsServer, TempDir, eventually, eventually_some, folder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use traces::{Span, Traces, tree};
@@ -26,7 +28,7 @@ impl Up {
         let (nats, traces, folder) = (NatsServer::start().await, Traces::receive(), folder());
         let file = |name: &str| File::create(folder.path().join(name)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_millrace"))
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+            .args(["up", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data"])
             .arg(folder.path().join("data"))
             .env_clear()
             .env("MILLRACE_NATS_URL", nats.url())
@@ -49,6 +51,20 @@ impl Up {
 
     pub(crate) fn gateway(&self) -> Channel {
         Endpoint::from_shared(self.gateway.clone()).unwrap().connect_lazy()
+    }
+
+    /// What Prometheus would be told now.
+    pub(crate) async fn metrics(&self) -> String {
+        let out = self.said("out");
+        let address =
+            out.lines().find_map(|line| line.split_once("metrics are at http://")?.1.strip_suffix("/metrics"));
+        let mut connection = TcpStream::connect(address.unwrap()).await.unwrap();
+        connection.write_all(b"GET /metrics HTTP/1.1\r\nhost: up\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        body.to_owned()
     }
 
     /// Tells it to stop, and waits until it has: then everything is written, and all traces are sent.
