@@ -106,5 +106,6 @@ async fn services() -> Vec<(&'static str, Vec<(Vec<String>, Vec<String>)>)> {
 async fn build(role: Role) -> serve::Service {
     let folder = testkit::folder();
     let provider = format!("sqlite://{}/provider.db", folder.path().display());
-    role.service(Arc::new(Schema::embedded().unwrap()), &provider).await.unwrap().unwrap()
+    let order = order::Settings::default();
+    role.service(Arc::new(Schema::embedded().unwrap()), &provider, order).await.unwrap().unwrap()
 }

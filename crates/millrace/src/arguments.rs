@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -193,6 +194,9 @@ pub(crate) struct RunArguments {
     /// Files with more descriptor sets (with their imports), for a gateway that is older than its services.
     #[arg(long, env = "MILLRACE_DESCRIPTORS", value_delimiter = ',')]
     descriptors: Vec<PathBuf>,
+    /// How long an order waits for its payment before it is canceled, in hours.
+    #[arg(long, env = "MILLRACE_ORDER_DEADLINE", value_name = "HOURS", default_value = "4", value_parser = parse_hours)]
+    order_deadline: Duration,
     #[command(flatten)]
     tls: TlsArguments,
     /// How long the gateway waits for a command's outcome before it answers ACCEPTED, in milliseconds.
@@ -261,6 +265,7 @@ impl RunArguments {
             tls: self.tls.onward()?,
             edge_tls: self.tls.edge()?,
             retry: ledger::Retry::default(),
+            order: order::Settings { answer_within: self.order_deadline },
         })
     }
 
@@ -298,6 +303,11 @@ fn limits(changes: &[Limit]) -> gateway::Limits {
         change.apply(&mut limits);
     }
     limits
+}
+
+fn parse_hours(text: &str) -> Result<Duration, String> {
+    let hours: f64 = text.parse().map_err(|_| "use a number of hours, such as 4 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(hours * 3600.0).map_err(|_| "use a number of hours above 0".to_owned())
 }
 
 /// It is a token of subjects, and a part of streams' names.

@@ -61,13 +61,19 @@ impl Role {
         }
     }
 
-    /// The service; None for the gateway. `provider` is where the simulated payment provider keeps what it was asked.
-    pub async fn service(self, schema: Arc<Schema>, provider: &str) -> Result<Option<Service>, ShopError> {
+    /// The service; None for the gateway. `provider` is where the simulated payment provider keeps what it was asked,
+    /// `order` what the order service is told.
+    pub async fn service(
+        self,
+        schema: Arc<Schema>,
+        provider: &str,
+        order: order::Settings,
+    ) -> Result<Option<Service>, ShopError> {
         Ok(match self {
             Self::Gateway => None,
             Self::Registration => Some(registration::service(schema, registration::Settings::default())),
             Self::User => Some(user::service(schema)),
-            Self::Order => Some(order::service(schema)),
+            Self::Order => Some(order::service(schema, order)),
             Self::Billing => {
                 let provider = billing::Simulated::open(provider).await.map_err(ShopError::Provider)?;
                 Some(billing::service(schema, Arc::new(provider), billing::Settings::default()))

@@ -87,7 +87,7 @@ async fn serve(
 ) -> Result<(), ShopError> {
     let listener = tokio::net::TcpListener::from_std(listener).map_err(ShopError::Thread)?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    match role.service(schema, &settings.provider()).await? {
+    match role.service(schema, &settings.provider(), settings.order).await? {
         Some(service) => Ok(serve::run(service, settings.service(role)?, incoming, signals).await?),
         None => serve_gateway(settings, incoming, signals).await,
     }

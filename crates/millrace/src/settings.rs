@@ -30,6 +30,8 @@ pub struct Settings {
     /// What the gateway listens with: it shows a certificate, and asks clients for none.
     pub edge_tls: Option<Tls>,
     pub retry: Retry,
+    /// What the order service is told.
+    pub order: order::Settings,
 }
 
 /// The keys of seals.
@@ -57,6 +59,7 @@ impl Settings {
             tls: None,
             edge_tls: None,
             retry: Retry::default(),
+            order: order::Settings::default(),
         }
     }
 

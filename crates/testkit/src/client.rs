@@ -118,7 +118,7 @@ impl<'l> Client<'l> {
 }
 
 /// What became of what a [`TestLedger`] was given.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Done {
     pub outcomes: Vec<Outcome>,
     /// The events that followed, in their order.

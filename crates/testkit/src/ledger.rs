@@ -207,6 +207,12 @@ impl TestLedger {
         })
     }
 
+    /// Brings all timers that are due, deadlines too: nothing is pending but what the test knows of.
+    pub async fn fire_timers(&self) -> Done {
+        let due = self.ledger().take_due_timers(self.now(), LEASE, LIMIT).await.expect("timers can be taken");
+        self.take_in(due.into_iter().map(|timer| delivery(Input::Timer(timer))).collect()).await
+    }
+
     /// Takes deliveries in, in one transaction if that is possible.
     pub async fn take_in(&self, batch: Vec<Delivery>) -> Done {
         let done = Done::from(self.ledger().process(batch).await);

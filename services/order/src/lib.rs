@@ -2,7 +2,7 @@
 //!
 //! - `domain`: the order, its money, and what is decided about it. No queries, nothing asynchronous.
 //! - `place_order`, `cancel_order`: what customers ask for.
-//! - `payments`, `customers`: what other services tell.
+//! - `payments`, `customers`: what other services tell; `deadline`: what is done if they tell nothing.
 //! - `queries`: reading, listing and watching orders, and their histories.
 //! - `catalogue`: what can be ordered, and at which price.
 //! - `store`: the tables.
@@ -10,11 +10,13 @@
 mod cancel_order;
 mod catalogue;
 mod customers;
+mod deadline;
 mod domain;
 mod error;
 mod payments;
 mod place_order;
 mod queries;
+mod settings;
 mod store;
 
 use std::sync::Arc;
@@ -25,18 +27,22 @@ use serve::Service;
 
 use crate::catalogue::Catalogue;
 use crate::domain::Order;
+use crate::settings::Ordering;
+
+pub use settings::Settings;
 
 /// The order service.
-pub fn service(schema: Arc<Schema>) -> Service {
+pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
     Service::new("order", schema)
         .tables(store::migrations())
-        .state(Catalogue::default())
+        .state(Ordering { settings, catalogue: Catalogue::default() })
         .sessions()
         .projection::<Order>()
         .command(Order::KIND, place_order::place_order)
         .command(Order::KIND, cancel_order::cancel_order)
         .subscription(payments::subscription())
         .subscription(customers::subscription())
+        .deadline(deadline::passed)
         .query(queries::get_order)
         .query(queries::list_orders)
         .query(queries::get_order_history)

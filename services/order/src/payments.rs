@@ -6,7 +6,8 @@ use proto::billing::v1::{
     payment_failed,
 };
 
-use crate::domain::{Input, Order, decide};
+use crate::deadline::carry_out;
+use crate::domain::{Input, Order};
 
 /// A payment has its order's id, so both are changed under the order's lock.
 pub(crate) fn subscription() -> Subscription {
@@ -49,6 +50,5 @@ async fn refunded(cx: &mut Tx, _: PaymentRefunded) -> Result<()> {
 
 async fn take_in(cx: &mut Tx, input: Input) -> Result<()> {
     let mut order = cx.load::<Order>(cx.event()?.key.id()).await?;
-    let events = decide(&order, input)?;
-    cx.append(&mut order, events).await
+    carry_out(cx, &mut order, input).await
 }

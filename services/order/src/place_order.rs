@@ -1,14 +1,15 @@
 use ledger::{Result, Tx};
 use proto::order::v1::{PlaceOrderRequest, PlaceOrderResponse};
 
-use crate::catalogue::Catalogue;
 use crate::customers;
-use crate::domain::{Input, Order, Placement, decide};
+use crate::deadline::carry_out;
+use crate::domain::{Input, Order, Placement};
 use crate::error::id_in;
+use crate::settings::Ordering;
 
 pub(crate) async fn place_order(cx: &mut Tx, request: PlaceOrderRequest) -> Result<PlaceOrderResponse> {
     let payment_method_id = id_in("payment_method_id", &request.payment_method_id)?;
-    let quote = cx.service::<Catalogue>()?.price(&request.lines)?;
+    let quote = cx.service::<Ordering>()?.catalogue.price(&request.lines)?;
     let customer_id = customers::wait_for(cx, cx.user()?).await?;
     let mut order = cx.load::<Order>(cx.command_id()?).await?;
     let placement = Placement {
@@ -18,7 +19,6 @@ pub(crate) async fn place_order(cx: &mut Tx, request: PlaceOrderRequest) -> Resu
         quote,
         expected_total: request.expected_total.map(Into::into),
     };
-    let events = decide(&order, Input::Place(placement))?;
-    cx.append(&mut order, events).await?;
+    carry_out(cx, &mut order, Input::Place(placement)).await?;
     Ok(PlaceOrderResponse { order: Some((&*order).into()), receipt: None })
 }

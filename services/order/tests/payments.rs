@@ -4,13 +4,17 @@
 
 mod shop;
 
+use std::time::Duration;
+
 use ledger::Outcome;
 use proto::billing::v1::{
     PaymentAuthorized, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
     PaymentVoided, payment_failed,
 };
+use proto::order::v1::order_canceled::Cause;
 use proto::order::v1::{OrderCanceled, OrderPaymentChanged, OrderProcessed, OrderStatus, PaymentStatus};
 use shop::{Shop, failed, processed};
+use testkit::Done;
 
 #[tokio::test]
 async fn an_order_is_processed_once_it_is_paid() {
@@ -91,4 +95,35 @@ async fn a_cause_of_a_later_version_stops_that_order_alone() {
     assert_eq!(shop.hear(stuck, &strange).await.outcome(), &Outcome::Noted);
     shop.hear(other, &processed()).await.event::<OrderProcessed>();
     assert_eq!(shop.axes(stuck).await, (OrderStatus::Pending, PaymentStatus::None));
+}
+
+#[tokio::test]
+async fn an_order_that_is_never_answered_is_canceled_by_its_deadline_and_a_late_charge_is_given_back() {
+    let shop = Shop::open().await;
+    let id = shop.place_a_teapot().await;
+    shop.ledger.advance(Duration::from_hours(4) - Duration::from_secs(1));
+    assert_eq!(shop.ledger.fire_timers().await, Done::default());
+    shop.ledger.advance(Duration::from_secs(1));
+    let canceled: OrderCanceled = shop.ledger.fire_timers().await.event();
+    assert_eq!((canceled.cause(), canceled.order_id), (Cause::Timeout, id.to_string()));
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::None));
+    shop.hear(id, &processed()).await.event::<OrderPaymentChanged>();
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Captured));
+    shop.hear(id, &PaymentRefundRequested::default()).await;
+    shop.hear(id, &PaymentRefunded::default()).await;
+    assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Refunded));
+}
+
+#[tokio::test]
+async fn an_order_that_was_answered_or_canceled_has_no_deadline_any_more() {
+    let shop = Shop::open().await;
+    let (paid, refused, canceled) =
+        (shop.place_a_teapot().await, shop.place_a_teapot().await, shop.place_a_teapot().await);
+    shop.hear(paid, &PaymentAuthorized::default()).await;
+    shop.hear(paid, &processed()).await;
+    shop.hear(refused, &failed(payment_failed::Cause::Declined)).await;
+    shop.cancel(canceled).await;
+    shop.ledger.advance(Duration::from_hours(24));
+    assert_eq!(shop.ledger.fire_timers().await, Done::default());
+    assert_eq!(shop.axes(paid).await, (OrderStatus::Processed, PaymentStatus::Captured));
 }

@@ -2,6 +2,7 @@
 
 mod backdoor;
 mod browser;
+mod deadlines;
 mod edge;
 mod events_sent;
 mod forgeries;

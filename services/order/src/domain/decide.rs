@@ -14,6 +14,8 @@ pub(crate) enum Input {
     Cancel {
         by: Id,
     },
+    /// Nobody has told in time what becomes of its payment.
+    TimedOut,
     PaymentAuthorized,
     PaymentProcessed,
     PaymentFailed {
@@ -44,6 +46,7 @@ pub(crate) fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
         Input::Cancel { by } => cancel(order, by),
         // Cannot be with one log; after a restore, billing may tell of an order that this log has lost.
         _ if order.status == OrderStatus::Unspecified => Ok(Vec::new()),
+        Input::TimedOut => Ok(timed_out(order)),
         Input::PaymentProcessed => Ok(processed(order)),
         Input::PaymentFailed { cause, reason } => Ok(failed(order, cause, reason)),
         Input::PaymentAuthorized => Ok(moved(order, PaymentStatus::Authorized)),
@@ -104,6 +107,15 @@ fn cancel(order: &Order, by: Id) -> Result<Vec<Event>, Error> {
     match order.status {
         OrderStatus::Pending => Ok(vec![canceled(order, Cause::Customer, "canceled by the customer".to_owned())]),
         status => Err(Error::NotPending(status)),
+    }
+}
+
+fn timed_out(order: &Order) -> Vec<Event> {
+    match order.status {
+        OrderStatus::Pending => {
+            vec![canceled(order, Cause::Timeout, "the payment was not answered in time".to_owned())]
+        }
+        _ => Vec::new(),
     }
 }
 

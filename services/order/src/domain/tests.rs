@@ -39,6 +39,7 @@ fn inputs() -> Vec<Input> {
     let causes = [Cause::Unspecified, Cause::Fraud, Cause::Declined, Cause::Unavailable, Cause::UnknownCustomer];
     let mut inputs = vec![
         Input::Cancel { by: customer() },
+        Input::TimedOut,
         Input::PaymentAuthorized,
         Input::PaymentProcessed,
         Input::PaymentVoided,

@@ -105,5 +105,5 @@ pub fn key(order: Id) -> Key {
 }
 
 fn service() -> serve::Service {
-    millrace_order::service(Arc::new(Schema::embedded().unwrap()))
+    millrace_order::service(Arc::new(Schema::embedded().unwrap()), millrace_order::Settings::default())
 }

@@ -34,6 +34,7 @@ struct World {
     said_by_billing: Vec<Input>,
     heard_by_order: usize,
     has_canceled: bool,
+    has_timed_out: bool,
 }
 
 impl World {
@@ -50,6 +51,7 @@ impl World {
             said_by_billing: Vec::new(),
             heard_by_order: 0,
             has_canceled: false,
+            has_timed_out: false,
         }
     }
 
@@ -63,6 +65,11 @@ impl World {
     fn cancel(self) -> Option<Self> {
         let able = !self.has_canceled;
         able.then(|| Self { has_canceled: true, ..self.tell_order(Input::Cancel { by: customer() }) })
+    }
+
+    fn time_out(self) -> Option<Self> {
+        let able = !self.has_timed_out;
+        able.then(|| Self { has_timed_out: true, ..self.tell_order(Input::TimedOut) })
     }
 
     fn order_hears(self) -> Option<Self> {
@@ -113,7 +120,7 @@ impl World {
         self.phase = phase;
     }
 
-    /// What can happen next, apart from a cancel, which may never come.
+    /// What can happen next, apart from a cancel and a deadline, which may never come.
     fn next(&self) -> Vec<Self> {
         let next = [self.clone().order_hears(), self.clone().billing_hears(), self.clone().provider_answers()];
         next.into_iter().flatten().collect()
@@ -136,7 +143,7 @@ fn every_order_ends_and_its_money_adds_up() {
                 "{world:#?}"
             );
         }
-        worlds.extend(next.into_iter().chain(world.cancel()));
+        worlds.extend(next.into_iter().chain(world.clone().cancel()).chain(world.time_out()));
     }
     let all = [(Processed, Captured), (Canceled, Voided), (Canceled, Refunded), (Canceled, Failed)];
     assert_eq!(ends, all.into_iter().chain([(PaymentFailed, Failed), (CanceledFraud, Failed)]).collect());
