@@ -7,8 +7,6 @@ use event::{Access, ConsistencyToken, Kind, Micros};
 use http::HeaderMap;
 use identity::{Claims, Principal};
 use serve::transport::network;
-use tonic::body::Body;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
 use crate::deadline::Deadline;
 use crate::edge::Gateway;
@@ -46,9 +44,6 @@ impl Gateway {
         deadline: Deadline,
     ) -> Result<Call, Refusal> {
         let now = (self.now)();
-        if let Some(peer) = peer {
-            limit(&self.addresses, network(peer.ip()), now, Whose::Address)?;
-        }
         if metadata_len(headers) > METADATA_LEN_MAX {
             return Err(Refusal::MetadataTooLarge { limit: METADATA_LEN_MAX });
         }
@@ -85,13 +80,6 @@ impl Gateway {
             None => gateway,
         }
     }
-}
-
-/// Whom a request comes from.
-pub(crate) fn peer(request: &http::Request<Body>) -> Option<SocketAddr> {
-    let extensions = request.extensions();
-    let over_tls = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr();
-    extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr).or_else(over_tls)
 }
 
 fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros, whose: Whose) -> Result<(), Refusal> {

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use event::{Id, Kind};
 use futures::Stream;
-use http_body_util::BodyExt as _;
 use messaging::queue::Queue;
 use prost_reflect::DynamicMessage;
 use serve::raw::Raw;
-use serve::transport::{Seats, network};
+use serve::transport::Seats;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -26,9 +25,10 @@ use tracing::Instrument as _;
 use crate::Chance;
 use crate::accepted::Accepted;
 use crate::authenticate::Authenticator;
-use crate::call::{Call, peer};
+use crate::call::Call;
 use crate::config::Limits;
 use crate::deadline::Deadline;
+use crate::door::{keep, peer};
 use crate::error::Refusal;
 use crate::limit::Buckets;
 use crate::measured::Calls;
@@ -87,30 +87,20 @@ impl Gateway {
         let route = self.routes.find(request.uri().path()).cloned();
         let span = trace::span::rpc_server(route.as_ref().map_or("_OTHER", |route| &route.method.name));
         trace::follow(&span, &trace::extract(&MetadataMap::from_headers(request.headers().clone())));
-        let peer = peer(&request);
+        let peer = peer(request.extensions());
         if let Some(peer) = peer {
             span.record("network.peer.address", tracing::field::display(peer.ip()));
             span.record("network.peer.port", peer.port());
         }
-        // Without an address, as in a test, there is nobody to be fair to.
-        let seat = peer.map(|peer| self.open.take(network(peer.ip())));
-        let response = if matches!(seat, Some(None)) {
-            Status::from(Refusal::TooManyOpen).into_http()
-        } else {
-            Arc::clone(&self).exchange(route.clone(), peer, request).instrument(span.clone()).await
+        let (seat, response) = match self.enter(peer) {
+            Ok(seat) => (seat, Arc::clone(&self).exchange(route.clone(), peer, request).instrument(span.clone()).await),
+            Err(refusal) => (None, Status::from(refusal).into_http()),
         };
         // A unary answer that is no error has its OK in the trailers.
         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
         trace::span::record_server(&span, code);
         route.as_ref().map_or(&self.other_calls, |route| &route.calls).note(code, began.elapsed());
-        // The seat is left with the answer's last byte.
-        response.map(|body| {
-            let keep = move |frame| {
-                let _ = &seat;
-                frame
-            };
-            Body::new(body.map_frame(keep))
-        })
+        keep(seat, response)
     }
 
     async fn exchange(

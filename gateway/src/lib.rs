@@ -4,7 +4,7 @@
 //! `limit by address → authenticate → limit by principal → validate → seal → (command) publish and await the outcome | (query) ask the owner`
 //!
 //! - [`run`], [`Config`], [`Deps`]: the gateway from outside.
-//! - `edge`: that path. `command`, `query` and `outcomes` are its three ends; `locate` finds a command again, and
+//! - `door` and `edge`: that path. `command`, `query` and `outcomes` are its three ends; `locate` finds a command again, and
 //!   `accepted` looks after those that were answered before they ended.
 //! - `routes`: which methods there are. What is not there does not exist, with the same words for an INTERNAL method and an invented one.
 //! - `authenticate`, `limit`, `validate`, `seals`, `ids`, `deadline`: the steps.
@@ -19,6 +19,7 @@ mod call;
 mod command;
 mod config;
 mod deadline;
+mod door;
 mod edge;
 mod error;
 mod ids;

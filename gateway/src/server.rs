@@ -1,5 +1,6 @@
 //! The server around the edge: gRPC and gRPC-Web on one port, reflection and health.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE};
@@ -11,6 +12,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceExt as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::door::Door;
 use crate::edge::Edge;
 use crate::error::Error;
 
@@ -50,7 +52,11 @@ pub(crate) async fn routes(
     let mut routes = Routes::new(health_service)
         .add_service(reflection().build_v1().map_err(failed)?)
         .add_service(reflection().build_v1alpha().map_err(failed)?);
-    let router = std::mem::take(routes.axum_router_mut());
+    let door = {
+        let gateway = Arc::clone(&edge.0);
+        tower::layer::layer_fn(move |inner| Door { gateway: Arc::clone(&gateway), inner })
+    };
+    let router = std::mem::take(routes.axum_router_mut()).layer(door);
     let edge = edge.map_request(|request: http::Request<_>| request.map(Body::new));
     Ok((Routes::from(router.fallback_service(edge)), health))
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Intruder, PING, RST_STREAM, SETTINGS, call, connect, frame,
@@ -237,6 +239,34 @@ async fn a_flood_of_calls_from_one_address_is_refused_and_others_are_served() {
         "{codes:?}"
     );
     assert!(memory().saturating_sub(before) < MEMORY_MAX);
+}
+
+#[tokio::test]
+async fn what_is_offered_beside_calls_is_limited_with_them() {
+    let configure = |config: &mut Config| {
+        config.limits.per_address = Rate { per_second: 1, burst: 10 };
+        config.limits.open_calls_per_address = 5;
+    };
+    let world = World::with(configure).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap();
+    let health =
+        |host| HealthClient::new(endpoint.clone().local_address(Some([127, 0, 0, host].into())).connect_lazy());
+    let request = || HealthCheckRequest { service: String::new() };
+    let refused = loop {
+        if let Err(status) = health(2).check(request()).await {
+            break status;
+        }
+    };
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+    let mut watches = Vec::new();
+    let refused = loop {
+        match health(3).watch(request()).await {
+            Ok(watch) => watches.push(watch),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((watches.len(), reason(&refused).as_str()), (5, "TOO_MANY_OPEN_CALLS"));
+    is_served(&world).await;
 }
 
 /// Somebody who watches, and takes nothing of what comes.
