@@ -63,7 +63,7 @@ impl Routes {
     /// The same route, to the service of this name; None if none is configured.
     pub fn to_service(&self, route: &Route, service: &str) -> Option<Arc<Route>> {
         let owner = self.owners.get(service)?.clone();
-        Some(Arc::new(Route { method: route.method.clone(), owner: Some(owner) }))
+        Some(Arc::new(Route { method: route.method.clone(), owner: Some(owner), calls: Calls::of(&route.method.name) }))
     }
 
     /// The method that a command's name names.

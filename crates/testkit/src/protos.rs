@@ -10,9 +10,9 @@ const PROTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
 
 /// The descriptor set of one of the project's protos after a change, with its imports: what a newer version of a service brings. The file is
 /// gone with the folder.
-pub fn changed_proto(name: &str, change: impl FnOnce(String) -> String) -> (TempDir, PathBuf) {
+pub fn changed_proto(name: &str, change: impl FnOnce(&str) -> String) -> (TempDir, PathBuf) {
     let text = fs::read_to_string(Path::new(PROTOS).join(name)).expect("the project has such a proto");
-    let changed = change(text);
+    let changed = change(&text);
     let folder = folder();
     let path = folder.path().join(name);
     fs::create_dir_all(path.parent().expect("it is in a folder")).expect("the folder is writable");

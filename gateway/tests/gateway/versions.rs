@@ -16,7 +16,7 @@ const ORDER: &str = "millrace/order/v1/order.proto";
 const RETURN_ORDER: &str = "/millrace.order.v1.OrderService/ReturnOrder";
 
 /// Its messages are like those of CancelOrder.
-fn with_return_order(proto: String) -> String {
+fn with_return_order(proto: &str) -> String {
     let method = "  rpc ReturnOrder(ReturnOrderRequest) returns (ReturnOrderResponse) {
     option (millrace.options.v1.rpc) = {access: ACCESS_USER, key: \"order_id\"};
   }

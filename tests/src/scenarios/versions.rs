@@ -14,7 +14,7 @@ use crate::stranger::Stranger;
 const ORDER: &str = "millrace/order/v1/order.proto";
 
 /// A query, a command that travels through the queue, and one that does not; with the messages of others.
-fn with_more(proto: String) -> String {
+fn with_more(proto: &str) -> String {
     let methods = "  rpc GetReturn(CancelOrderRequest) returns (GetOrderResponse) {
     option idempotency_level = NO_SIDE_EFFECTS;
     option (millrace.options.v1.rpc) = {access: ACCESS_USER};
