@@ -51,7 +51,7 @@ impl Simulated {
         self.books.charges().await
     }
 
-    async fn enter(&self, reference: &str, entry: Entry<'_>) -> Result<Booked, Unanswered> {
+    async fn enter(&self, reference: &str, entry: Entry) -> Result<Booked, Unanswered> {
         let booked = self.books.enter(reference, entry).await.map_err(|error| unanswered(&error))?;
         if booked.card == Some(Card::Late) {
             tokio::time::sleep(self.late_by).await;
@@ -75,15 +75,15 @@ impl Provider for Simulated {
     }
 
     async fn capture(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        Ok(self.enter(reference, Entry::Take(charge)).await?.outcome)
+        Ok(self.enter(reference, Entry::Take(charge.to_owned())).await?.outcome)
     }
 
     async fn void(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        Ok(self.enter(reference, Entry::LetGo(charge)).await?.outcome)
+        Ok(self.enter(reference, Entry::LetGo(charge.to_owned())).await?.outcome)
     }
 
     async fn refund(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        Ok(self.enter(reference, Entry::GiveBack(charge)).await?.outcome)
+        Ok(self.enter(reference, Entry::GiveBack(charge.to_owned())).await?.outcome)
     }
 
     async fn ask(&self, reference: &str) -> Result<Option<Outcome>, Unanswered> {

@@ -3,6 +3,9 @@
 mod call;
 mod charge;
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use ledger::OpenError;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
@@ -10,22 +13,43 @@ use sea_orm::{
     EntityTrait as _, QueryOrder as _, Schema, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 
+use tokio::sync::oneshot;
+
 use super::card::Card;
 use crate::provider::{Outcome, Reservation};
 
 pub use charge::{Model as Charge, State as ChargeState};
 
-/// The provider's own database.
+/// The provider's own database, and what waits to be written into it.
 #[derive(Clone, Debug)]
-pub(super) struct Books(DatabaseConnection);
+pub(super) struct Books {
+    db: DatabaseConnection,
+    desk: Arc<Desk>,
+}
+
+/// Whoever has the turn writes for all that wait: a provider that commits each call by itself would cost more than all of billing.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Mutex<Vec<Waiting>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A call that is to be entered.
+#[derive(Debug)]
+struct Waiting {
+    reference: String,
+    entry: Entry,
+    done: oneshot::Sender<Booked>,
+}
 
 /// What is written into the books.
 #[derive(Debug)]
-pub(super) enum Entry<'e> {
+pub(super) enum Entry {
     Reserve(Reservation),
-    Take(&'e str),
-    LetGo(&'e str),
-    GiveBack(&'e str),
+    /// Of this charge.
+    Take(String),
+    LetGo(String),
+    GiveBack(String),
 }
 
 /// What stands in the books under a reference.
@@ -55,7 +79,7 @@ impl Books {
         options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
             options.filename(&file).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         });
-        let books = Self(Database::connect(options).await?);
+        let books = Self { db: Database::connect(options).await?, desk: Arc::default() };
         books.make_tables().await?;
         Ok(books)
     }
@@ -75,51 +99,106 @@ impl Books {
 
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-        self.0.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
+        self.db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
     }
 
     /// Writes an entry, unless there is one with this reference. Whoever comes second waits for the first, and gets its outcome.
-    pub(super) async fn enter(&self, reference: &str, entry: Entry<'_>) -> Result<Booked, DbErr> {
-        let txn = self.begin().await?;
-        let charge = entry.charge(reference).to_owned();
-        let first = call::claim(&txn, reference, &charge).await?;
-        if first && let Some(refusal) = entry.write(&txn, reference).await? {
-            call::refuse(&txn, reference, refusal).await?;
+    pub(super) async fn enter(&self, reference: &str, entry: Entry) -> Result<Booked, DbErr> {
+        let (done, booked) = oneshot::channel();
+        self.desk.waiting().push(Waiting { reference: reference.to_owned(), entry, done });
+        let turn = self.desk.turn.lock().await;
+        let waiting = std::mem::take(&mut *self.desk.waiting());
+        if !waiting.is_empty() {
+            self.write(waiting).await?;
         }
-        let outcome = call::find(&txn, reference).await?.map(call::Model::outcome);
-        let outcome = outcome.ok_or_else(|| DbErr::RecordNotFound(reference.to_owned()))?;
-        let card = charge::Entity::find_by_id(charge).one(&txn).await?.map(|charge| charge.card);
+        drop(turn);
+        // Whoever wrote it has failed, or was dropped: nobody knows whether it was done.
+        booked.await.map_err(|_| DbErr::Custom(format!("{reference} was not entered")))
+    }
+
+    async fn write(&self, mut waiting: Vec<Waiting>) -> Result<(), DbErr> {
+        // In one order, so that two instances do not wait for each other.
+        waiting.sort_by(|one, other| one.reference.cmp(&other.reference));
+        let txn = self.begin().await?;
+        let mut claimed = call::claim(&txn, waiting.iter().map(|one| (one.reference.as_str(), one.charge()))).await?;
+        let first: Vec<bool> = waiting.iter().map(|one| claimed.remove(&one.reference)).collect();
+        let new = || waiting.iter().zip(&first).filter(|(_, first)| **first).map(|(one, _)| one);
+        charge::reserve(&txn, new().filter_map(Waiting::reservation)).await?;
+        let mut charges = charge::lock(&txn, waiting.iter().map(Waiting::charge)).await?;
+        let (mut refusals, mut moved) = (BTreeMap::new(), BTreeMap::<ChargeState, Vec<&str>>::new());
+        for one in new() {
+            match one.entry.change(charges.get_mut(one.charge())) {
+                Ok(None) => {}
+                Ok(Some(state)) => moved.entry(state).or_default().push(one.charge()),
+                Err(refusal) => drop(refusals.insert(one.reference.as_str(), refusal)),
+            }
+        }
+        charge::move_to(&txn, moved).await?;
+        call::refuse(&txn, &refusals).await?;
+        let again = waiting.iter().zip(&first).filter(|(_, first)| !**first).map(|(one, _)| one.reference.as_str());
+        let mut outcomes: HashMap<String, Outcome> = call::find(&txn, again).await?;
+        outcomes.extend(new().map(|one| {
+            let refusal = refusals.get(one.reference.as_str()).map(|&refusal| Outcome::Refused(refusal.to_owned()));
+            (one.reference.clone(), refusal.unwrap_or(Outcome::Done))
+        }));
         txn.commit().await?;
-        Ok(Booked { outcome, card, first })
+        for (one, first) in waiting.into_iter().zip(first) {
+            let card = charges.get(one.charge()).map(|charge| charge.card);
+            if let Some(outcome) = outcomes.get(&one.reference).cloned() {
+                // Whoever called may have gone; what was done stays done.
+                let _ = one.done.send(Booked { outcome, card, first });
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn outcome(&self, reference: &str) -> Result<Option<Outcome>, DbErr> {
-        Ok(call::find(&self.0, reference).await?.map(call::Model::outcome))
+        Ok(call::find(&self.db, [reference]).await?.remove(reference))
     }
 
     pub(super) async fn charges(&self) -> Result<Vec<Charge>, DbErr> {
-        charge::Entity::find().order_by_asc(charge::Column::Reference).all(&self.0).await
+        charge::Entity::find().order_by_asc(charge::Column::Reference).all(&self.db).await
     }
 }
 
-impl Entry<'_> {
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
     /// The name of the charge that it is about.
-    fn charge<'r>(&'r self, reference: &'r str) -> &'r str {
-        match self {
-            Self::Reserve(_) => reference,
-            Self::Take(charge) | Self::LetGo(charge) | Self::GiveBack(charge) => charge,
+    fn charge(&self) -> &str {
+        match &self.entry {
+            Entry::Reserve(_) => &self.reference,
+            Entry::Take(charge) | Entry::LetGo(charge) | Entry::GiveBack(charge) => charge,
         }
     }
 
-    /// Changes the charge, or says why not.
-    async fn write(self, txn: &DatabaseTransaction, reference: &str) -> Result<Option<&'static str>, DbErr> {
-        let (charge, from, to, refusal) = match self {
-            Self::Reserve(reservation) => return charge::reserve(txn, reference, reservation).await,
-            Self::Take(charge) => (charge, ChargeState::Reserved, ChargeState::Taken, "the amount is not reserved"),
-            Self::LetGo(charge) => (charge, ChargeState::Reserved, ChargeState::LetGo, "the amount is not reserved"),
-            Self::GiveBack(charge) => (charge, ChargeState::Taken, ChargeState::GivenBack, "the amount was not taken"),
+    fn reservation(&self) -> Option<(&str, &Reservation)> {
+        let Entry::Reserve(reservation) = &self.entry else { return None };
+        Some((&self.reference, reservation))
+    }
+}
+
+impl Entry {
+    /// Changes the charge, which is written already if it is new. Where its money is then, if it moved; or why it did not.
+    fn change(&self, charge: Option<&mut Charge>) -> Result<Option<ChargeState>, &'static str> {
+        let (from, to, refusal) = match self {
+            Self::Reserve(_) => {
+                return match charge.map(|charge| charge.state) {
+                    None => Err("the card is not known"),
+                    Some(ChargeState::Declined) => Err("the card was declined"),
+                    Some(_) => Ok(None),
+                };
+            }
+            Self::Take(_) => (ChargeState::Reserved, ChargeState::Taken, "the amount is not reserved"),
+            Self::LetGo(_) => (ChargeState::Reserved, ChargeState::LetGo, "the amount is not reserved"),
+            Self::GiveBack(_) => (ChargeState::Taken, ChargeState::GivenBack, "the amount was not taken"),
         };
-        let moved = charge::change(txn, charge, from, to).await?;
-        Ok((!moved).then_some(refusal))
+        let charge = charge.filter(|charge| charge.state == from).ok_or(refusal)?;
+        charge.state = to;
+        Ok(Some(to))
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::DatabaseTransaction;
 use sea_orm::entity::prelude::*;
@@ -20,30 +22,52 @@ pub(super) struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
-    pub(super) fn outcome(self) -> Outcome {
+    fn outcome(self) -> Outcome {
         self.refusal.map_or(Outcome::Done, Outcome::Refused)
     }
 }
 
-/// Takes the reference. False if it was taken before; whoever comes while another is at it waits for its end.
-pub(super) async fn claim(txn: &DatabaseTransaction, reference: &str, charge: &str) -> Result<bool, DbErr> {
-    let row = ActiveModel { reference: Set(reference.to_owned()), charge: Set(charge.to_owned()), refusal: Set(None) };
+/// Takes the references, and says which were not taken before; whoever comes while another is at one waits for its end.
+pub(super) async fn claim(
+    txn: &DatabaseTransaction,
+    calls: impl Iterator<Item = (&str, &str)>,
+) -> Result<HashSet<String>, DbErr> {
+    let row = |(reference, charge): (&str, &str)| ActiveModel {
+        reference: Set(reference.to_owned()),
+        charge: Set(charge.to_owned()),
+        refusal: Set(None),
+    };
     let nothing = OnConflict::column(Column::Reference).do_nothing().to_owned();
-    let inserted = Entity::insert(row).on_conflict(nothing).exec_without_returning(txn).await?;
-    Ok(inserted == 1)
+    let taken = Entity::insert_many(calls.map(row)).on_conflict(nothing).exec_with_returning_keys(txn).await;
+    match taken {
+        Ok(taken) => Ok(taken.into_iter().collect()),
+        Err(DbErr::RecordNotInserted) => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Notes why nothing was done.
-pub(super) async fn refuse(txn: &DatabaseTransaction, reference: &str, refusal: &str) -> Result<(), DbErr> {
-    let row = ActiveModel {
-        reference: Unchanged(reference.to_owned()),
-        refusal: Set(Some(refusal.to_owned())),
-        ..Default::default()
-    };
-    row.update(txn).await?;
+pub(super) async fn refuse(txn: &DatabaseTransaction, refusals: &BTreeMap<&str, &str>) -> Result<(), DbErr> {
+    for (&reference, &refusal) in refusals {
+        let row = ActiveModel {
+            reference: Unchanged(reference.to_owned()),
+            refusal: Set(Some(refusal.to_owned())),
+            ..Default::default()
+        };
+        row.update(txn).await?;
+    }
     Ok(())
 }
 
-pub(super) async fn find(db: &impl ConnectionTrait, reference: &str) -> Result<Option<Model>, DbErr> {
-    Entity::find_by_id(reference.to_owned()).one(db).await
+/// What came of calls, by their references.
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    references: impl IntoIterator<Item = &str>,
+) -> Result<HashMap<String, Outcome>, DbErr> {
+    let references: Vec<_> = references.into_iter().collect();
+    if references.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = Entity::find().filter(Column::Reference.is_in(references)).all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.reference.clone(), row.outcome())).collect())
 }

@@ -1,5 +1,7 @@
+use std::collections::{BTreeMap, HashMap};
+
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, DatabaseTransaction};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder as _, QuerySelect as _};
 
 use super::{Card, Reservation};
 
@@ -22,7 +24,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Where the money of a charge is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 pub enum State {
     Reserved = 1,
@@ -42,32 +44,45 @@ impl Model {
     }
 }
 
-/// Writes a new charge, which is reserved or declined by its card. Why, if nothing was reserved.
+/// Writes new charges, each reserved or declined by its card. One with a card that is not known is not written.
 pub(super) async fn reserve(
     txn: &DatabaseTransaction,
-    reference: &str,
-    reservation: Reservation,
-) -> Result<Option<&'static str>, DbErr> {
-    let Reservation { order_id, currency, minor, card } = reservation;
-    let Some(card) = Card::of(&card) else { return Ok(Some("the card is not known")) };
-    let state = if card == Card::Declined { State::Declined } else { State::Reserved };
-    let row = ActiveModel {
-        reference: Set(reference.to_owned()),
-        order_id: Set(order_id),
-        currency: Set(currency),
-        minor: Set(minor),
-        state: Set(state),
-        card: Set(card),
+    new: impl Iterator<Item = (&str, &Reservation)>,
+) -> Result<(), DbErr> {
+    let row = |(reference, reservation): (&str, &Reservation)| {
+        let card = Card::of(&reservation.card)?;
+        let state = if card == Card::Declined { State::Declined } else { State::Reserved };
+        Some(ActiveModel {
+            reference: Set(reference.to_owned()),
+            order_id: Set(reservation.order_id.clone()),
+            currency: Set(reservation.currency.clone()),
+            minor: Set(reservation.minor),
+            state: Set(state),
+            card: Set(card),
+        })
     };
-    Entity::insert(row).exec_without_returning(txn).await?;
-    Ok((state == State::Declined).then_some("the card was declined"))
+    let rows: Vec<_> = new.filter_map(row).collect();
+    if !rows.is_empty() {
+        Entity::insert_many(rows).exec_without_returning(txn).await?;
+    }
+    Ok(())
 }
 
-/// Moves the money of a charge on. False if it was not where it should have been.
-pub(super) async fn change(txn: &DatabaseTransaction, charge: &str, from: State, to: State) -> Result<bool, DbErr> {
-    let rows = Entity::update_many()
-        .col_expr(Column::State, to.into())
-        .filter(Column::Reference.eq(charge))
-        .filter(Column::State.eq(from));
-    Ok(rows.exec(txn).await?.rows_affected == 1)
+/// Locks charges, in one order.
+pub(super) async fn lock(
+    txn: &DatabaseTransaction,
+    references: impl Iterator<Item = &str>,
+) -> Result<HashMap<String, Model>, DbErr> {
+    let those = Entity::find().filter(Column::Reference.is_in(references)).order_by_asc(Column::Reference);
+    let rows = those.lock_exclusive().all(txn).await?;
+    Ok(rows.into_iter().map(|row| (row.reference.clone(), row)).collect())
+}
+
+/// Moves the money of locked charges on.
+pub(super) async fn move_to(txn: &DatabaseTransaction, moved: BTreeMap<State, Vec<&str>>) -> Result<(), DbErr> {
+    for (state, charges) in moved {
+        let rows = Entity::update_many().col_expr(Column::State, state.into());
+        rows.filter(Column::Reference.is_in(charges)).exec(txn).await?;
+    }
+    Ok(())
 }
