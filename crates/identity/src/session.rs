@@ -1,7 +1,7 @@
 //! The session replica: each service knows by itself which sessions have ended, and refuses them without asking anybody.
 
 use event::{Id, Micros};
-use ledger::{Error, Result, Subscription, Tx};
+use ledger::{Error, Lookup, Result, Subscription, Tx};
 use proto::registration::v1::{LoginSuccess, LogoutSuccess};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
@@ -28,13 +28,27 @@ pub enum Refused {
 }
 
 /// Whether a session may act as of a moment. One that is not known is fine as long as its access token is: its login may be on its way.
-pub async fn judge(db: &impl ConnectionTrait, session: Id, as_of: Micros) -> Result<Option<Refused>> {
-    let Some(row) = Entity::find_by_id(session.to_string()).one(db).await? else { return Ok(None) };
-    if let Some(ended) = row.ended_at.filter(|ended| *ended <= as_of.0) {
-        return Ok(Some(Refused::Ended(Micros(ended))));
-    }
-    Ok(row.expires_at.is_some_and(|expires| expires <= as_of.0).then_some(Refused::Expired))
+pub async fn judge(
+    sessions: &Sessions,
+    db: &impl ConnectionTrait,
+    session: Id,
+    as_of: Micros,
+) -> Result<Option<Refused>> {
+    let row = sessions.find(db, &session.to_string()).await?;
+    Ok(row.and_then(|row| row.refused(as_of)))
 }
+
+impl Model {
+    fn refused(&self, as_of: Micros) -> Option<Refused> {
+        if let Some(ended) = self.ended_at.filter(|ended| *ended <= as_of.0) {
+            return Some(Refused::Ended(Micros(ended)));
+        }
+        self.expires_at.is_some_and(|expires| expires <= as_of.0).then_some(Refused::Expired)
+    }
+}
+
+/// The replica's rows, for many callers at once.
+pub type Sessions = Lookup<Entity>;
 
 /// A session, as far as its events have come. Never a token.
 #[sea_orm::model]

@@ -8,6 +8,7 @@ use sea_orm::DatabaseTransaction;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use crate::store::cursor::CursorId;
+use crate::store::effect::EffectId;
 use crate::store::timer::TimerId;
 use crate::store::{cursor, effect, event_log, head, receipt, timer};
 
@@ -19,9 +20,14 @@ pub(crate) struct Book {
     pub(crate) appended: Vec<Record>,
     /// Heads that a handler came to need, and that were not locked up front.
     pub(crate) late: Vec<Key>,
+    /// What is wished anew.
     pub(crate) effects: Vec<effect::Model>,
     /// Timers that were set or changed; none: that were taken back, or have fired.
     pub(crate) timers: BTreeMap<TimerId, Option<timer::Model>>,
+    /// What answers have come to.
+    open_effects: BTreeMap<EffectId, Entry<effect::Model>>,
+    /// The events with which those effects were wished.
+    pub(crate) wishes: HashMap<(Key, i64), Record>,
     pub(crate) rows: Rows,
     /// Events that were published, to be marked on the way.
     pub(crate) published: Vec<uuid::Uuid>,
@@ -97,11 +103,49 @@ impl Book {
         let mut found: HashMap<(String, String), cursor::Model> =
             rows.into_iter().map(|row| ((row.subscription.clone(), row.key.clone()), row)).collect();
         for id in ids {
-            let row = found.remove(&(id.0.to_owned(), id.1.to_string()));
-            let row = row.ok_or_else(|| Error::Failed(format!("the cursor of {} for {} was not found", id.0, id.1)))?;
+            let row = found.remove(&(id.0.to_owned(), id.1.to_string())).unwrap_or_else(|| cursor::empty(&id));
             self.cursors.insert(id, Entry { row, new: false, changed: false });
         }
         Ok(())
+    }
+
+    /// Locks what answers have come to, and reads the events that wished it.
+    pub(crate) async fn lock_effects(
+        &mut self,
+        txn: &DatabaseTransaction,
+        mut ids: Vec<EffectId>,
+        source: Id,
+    ) -> Result<()> {
+        ids.sort();
+        ids.dedup();
+        let wishes: Vec<_> = ids.iter().map(|(key, _, n)| (key.clone(), *n)).collect();
+        let wishes = event_log::find_all(txn, &wishes, source).await?;
+        self.wishes = wishes.into_iter().map(|record| ((record.key.clone(), record.revision), record)).collect();
+        let mut found: HashMap<(String, String, i64), effect::Model> = effect::lock_all(txn, &ids)
+            .await?
+            .into_iter()
+            .map(|row| ((row.key.clone(), row.kind.clone(), row.n), row))
+            .collect();
+        for id in ids {
+            if let Some(row) = found.remove(&(id.0.to_string(), id.1.to_owned(), id.2)) {
+                self.open_effects.insert(id, Entry { row, new: false, changed: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// The event with which an effect is wished in this transaction.
+    pub(crate) fn wish(&self, row: &effect::Model) -> Option<Record> {
+        self.appended.iter().find(|record| record.revision == row.n && record.key.to_string() == row.key).cloned()
+    }
+
+    /// The row of a locked effect; None if there is none.
+    pub(crate) fn effect(&self, id: &EffectId) -> Option<&effect::Model> {
+        self.open_effects.get(id).map(|entry| &entry.row)
+    }
+
+    pub(crate) fn set_effect(&mut self, id: EffectId, row: effect::Model) {
+        self.open_effects.insert(id, Entry { row, new: false, changed: true });
     }
 
     pub(crate) fn cursor(&self, id: &CursorId) -> Result<&cursor::Model> {
@@ -144,6 +188,7 @@ impl Book {
         let (set, gone): (Vec<_>, Vec<_>) = self.timers.into_iter().partition(|(_, row)| row.is_some());
         timer::write(txn, set.into_iter().filter_map(|(_, row)| row).collect()).await?;
         timer::delete(txn, &gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>()).await?;
+        effect::write(txn, changed(self.open_effects).map(|entry| entry.row).collect()).await?;
         self.rows.write(txn).await?;
         event_log::mark_published(txn, &self.published, now).await?;
         let (new, locked): (Vec<_>, Vec<_>) = changed(self.receipts).partition(|entry| entry.new);

@@ -39,6 +39,9 @@ pub struct Database {
 const IDLE_IN_TRANSACTION: &str = "15s";
 /// How long a statement may wait for a lock that the batch did not take up front.
 const LOCK_TIMEOUT: &str = "2s";
+/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and to prepare one costs more than to
+/// execute it.
+const STATEMENTS: usize = 1024;
 /// Connections to Postgres per service for writing, and as many for reading.
 const POOL: u32 = 8;
 
@@ -67,6 +70,7 @@ impl Database {
                     .filename(&file)
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
+                    .statement_cache_capacity(STATEMENTS)
                     .foreign_keys(true)
             },
         );

@@ -11,10 +11,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use proto::{Message, Name};
 
-use crate::delivery::Prepared;
+use crate::delivery::{Caller, Prepared};
 use crate::error::{Error, Result};
 use crate::projection::ProjectFn;
 use crate::reader::Reader;
+use crate::reads::Reads;
 use crate::timer::TimerHandler;
 use crate::tx::Tx;
 
@@ -42,6 +43,9 @@ type EventFn = Box<dyn for<'t> Fn(&'t mut Tx, Bytes) -> BoxFuture<'t, Result<()>
 type AnswerFn = Box<dyn for<'t> Fn(&'t mut Tx, Key, i64, Vec<u8>, Bytes) -> BoxFuture<'t, Result<()>> + Send + Sync>;
 type PerformFn = Box<dyn Fn(Reader, Begun<Bytes>) -> BoxFuture<'static, Result<Bytes>> + Send + Sync>;
 
+pub(crate) type CommandReads = Box<dyn Fn(&Caller, &Bytes, &mut Reads) + Send + Sync>;
+pub(crate) type EventReads = Box<dyn Fn(&Bytes, &mut Reads) + Send + Sync>;
+
 /// All handlers of a service.
 #[derive(Default)]
 pub struct Handlers {
@@ -50,6 +54,8 @@ pub struct Handlers {
     pub(crate) effects: HashMap<&'static str, EffectHandler>,
     pub(crate) timers: HashMap<&'static str, TimerHandler>,
     pub(crate) projections: HashMap<&'static str, ProjectFn>,
+    /// What the handlers of commands read of the service's own tables, by method.
+    pub(crate) reads: HashMap<String, CommandReads>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -129,6 +135,22 @@ impl Handlers {
         }
     }
 
+    /// Declares which rows the handler of the command that takes a `Q` will [find](Tx::find), so that they are read for a whole batch at
+    /// once. It makes no difference but to the cost.
+    pub fn reads<Q>(&mut self, schema: &Schema, declare: fn(&Caller, &Q, &mut Reads))
+    where
+        Q: Message + Name + Default + 'static,
+    {
+        if let Some(method) = schema.method_taking(&Q::full_name()) {
+            let reads: CommandReads = Box::new(move |caller, body, reads| {
+                if let Ok(request) = Q::decode(body.clone()) {
+                    declare(caller, &request, reads);
+                }
+            });
+            self.reads.insert(method.name.clone(), reads);
+        }
+    }
+
     pub fn subscription(&mut self, subscription: Subscription) {
         self.subscriptions.insert(subscription.name, subscription);
     }
@@ -191,6 +213,8 @@ pub struct Subscription {
     pub(crate) acts_on: Option<&'static str>,
     /// The handler of each type, with the domain and aggregate that the type is of.
     pub(crate) handlers: HashMap<String, (Followed, EventFn)>,
+    /// What they read of the service's own tables, by type.
+    pub(crate) reads: HashMap<String, EventReads>,
 }
 
 /// The aggregates of one kind, whose events a subscription gets without holes.
@@ -202,7 +226,7 @@ pub struct Followed {
 
 impl Subscription {
     pub fn new(name: &'static str, version: i32) -> Self {
-        Self { name, version, from_now: false, acts_on: None, handlers: HashMap::new() }
+        Self { name, version, from_now: false, acts_on: None, handlers: HashMap::new(), reads: HashMap::new() }
     }
 
     /// The subscription changes the aggregate of this kind whose id is that of the event's key. Its head is locked up front.
@@ -239,6 +263,19 @@ impl Subscription {
         });
         let domain = event::subject::domain_of(&E::full_name()).to_owned();
         self.handlers.insert(E::full_name(), (Followed { domain, aggregate: E::AGGREGATE }, run));
+        self
+    }
+
+    /// Declares which rows the handler of `E` will [find](Tx::find), so that they are read for a whole batch at once. It makes no
+    /// difference but to the cost.
+    #[must_use]
+    pub fn reads<E: proto::Event + 'static>(mut self, declare: fn(&E, &mut Reads)) -> Self {
+        let reads: EventReads = Box::new(move |body, reads| {
+            if let Ok(event) = E::decode(body.clone()) {
+                declare(&event, reads);
+            }
+        });
+        self.reads.insert(E::full_name(), reads);
         self
     }
 

@@ -1,6 +1,6 @@
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::handlers::{Begun, Handlers, reference};
 use crate::heads::suspended;
 use crate::processor::{command, event::parse_waits_for, guarded};
 use crate::reader::Reader;
+use crate::reads::Found;
 use crate::store::{cursor, effect, event_log, followed_log, log, receipt};
 use crate::tx::{Cause, Log, Touched, Tx};
 use crate::versions;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     published: Mutex<Vec<Uuid>>,
     /// Keys that commands wait for. Not kept: a command that was given back comes again, and says it again.
     needed: Mutex<BTreeSet<Key>>,
+    /// Effects that are still taken on as they are wished.
+    room: AtomicUsize,
 }
 
 /// What a ledger is made of.
@@ -119,6 +122,9 @@ impl Due {
     }
 }
 
+/// How long one attempt at an effect may take. After a crash it is taken up again by whoever finds it.
+pub const LEASE: Duration = Duration::from_secs(15);
+
 /// Keys that are remembered as needed at most.
 const NEEDED_MAX: usize = 1000;
 
@@ -152,6 +158,7 @@ impl Ledger {
             state: parts.state,
             published: Mutex::default(),
             needed: Mutex::default(),
+            room: AtomicUsize::new(0),
         })))
     }
 
@@ -288,10 +295,47 @@ impl Ledger {
         let txn = self.0.db.begin().await?;
         let rows = effect::lease(&txn, &kinds, now, lease, limit).await?;
         txn.commit().await?;
-        Ok(rows.into_iter().filter_map(|row| self.leased(row)).collect())
+        let mut leased: Vec<_> = rows.into_iter().filter_map(|row| self.leased(row, None)).collect();
+        let wishes: Vec<_> = leased.iter().map(|one| (one.key.clone(), one.n)).collect();
+        let wishes = event_log::find_all(self.0.db.reader(), &wishes, self.0.log.id).await?;
+        let mut wishes: HashMap<_, _> =
+            wishes.into_iter().map(|wish| ((wish.key.clone(), wish.revision), wish)).collect();
+        for one in &mut leased {
+            one.wish = wishes.remove(&(one.key.clone(), one.n));
+        }
+        Ok(leased)
     }
 
-    fn leased(&self, row: effect::Model) -> Option<Leased> {
+    /// So many more effects may be leased by the very transactions that wish them: they are in [`Processed::leased`], and whoever takes them
+    /// from there has room for them.
+    ///
+    /// [`Processed::leased`]: crate::Processed::leased
+    pub fn make_room(&self, effects: usize) {
+        self.0.room.fetch_add(effects, Ordering::Relaxed);
+    }
+
+    /// From now on only [`lease_effects`](Self::lease_effects) leases.
+    pub fn has_no_room(&self) {
+        self.0.room.store(0, Ordering::Relaxed);
+    }
+
+    /// Leases what a transaction wishes anew, as far as there is room. To be given back if it does not commit.
+    pub(crate) fn lease_new(&self, tx: &mut Tx) -> Vec<Leased> {
+        let wished = tx.book.effects.len();
+        let has_room = |room: usize| room.checked_sub(wished);
+        if wished == 0 || self.0.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).is_err() {
+            return Vec::new();
+        }
+        let leased: Vec<_> =
+            tx.book.effects.iter().filter_map(|row| self.leased(row.clone(), tx.book.wish(row))).collect();
+        let leased_until = tx.now.plus(LEASE).0;
+        for row in &mut tx.book.effects {
+            (row.state, row.attempts, row.leased_until) = (effect::State::Leased, 1, leased_until);
+        }
+        leased
+    }
+
+    fn leased(&self, row: effect::Model, wish: Option<Record>) -> Option<Leased> {
         let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
         let reference = reference(&row.key, &row.kind, row.n);
         let ask_first = row.state != effect::State::Wished;
@@ -303,6 +347,7 @@ impl Ledger {
             attempts: row.attempts,
             answer: row.answer.map(Into::into),
             begun,
+            wish,
         })
     }
 
@@ -335,11 +380,6 @@ impl Ledger {
         Ok(cursor::find(self.0.db.reader(), subscription, key).await?.map_or(0, |row| row.revision))
     }
 
-    /// The event with which an effect was wished: its trace goes on in the effect.
-    pub async fn wish_of(&self, key: &Key, n: i64) -> Result<Option<Record>> {
-        Ok(event_log::find(self.0.db.reader(), key, n, self.0.log.id).await?)
-    }
-
     pub(crate) async fn begin(&self) -> Result<Tx> {
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
@@ -353,7 +393,8 @@ impl Ledger {
         let log = Log { epoch: row.epoch, ..self.0.log.clone() };
         let (chance, state) = (self.0.chance.clone(), Arc::clone(&self.0.state));
         let (ledger, cause, touched) = (self.clone(), Cause::default(), Touched::default());
-        Ok(Tx { ledger, txn, book, now, log, chance, state, starts: HashMap::new(), cause, touched })
+        let (starts, found) = (HashMap::new(), Found::default());
+        Ok(Tx { ledger, txn, book, now, log, chance, state, starts, cause, touched, found })
     }
 
     /// What the next transaction is to mark. If that fails the marks are lost, which costs no more than publishing those events twice.
@@ -376,6 +417,8 @@ pub struct Leased {
     pub n: i64,
     /// How often it was begun before.
     pub attempts: i32,
+    /// The event with which it was wished: its trace goes on in the effect.
+    pub wish: Option<Record>,
     answer: Option<Bytes>,
     begun: Begun<Bytes>,
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Rejection, Result};
 use crate::handlers::Effect;
 use crate::ledger::Ledger;
 use crate::reader::{fold, state_of, user_of};
+use crate::reads::{ByText, Found};
 use crate::rows::Rows;
 use crate::store::{effect, event_log};
 
@@ -32,6 +33,8 @@ pub struct Tx {
     /// Of the delivery that is being handled.
     pub(crate) cause: Cause,
     pub(crate) touched: Touched,
+    /// What was read for the whole batch.
+    pub(crate) found: Found,
 }
 
 /// What tells this log from every other.
@@ -193,14 +196,25 @@ impl Tx {
         if found.is_none() && !self.cause.absent { Err(Error::NotYet(key.clone())) } else { Ok(found) }
     }
 
+    /// A row of the service's own tables, by its primary key: read with those of the rest of the batch, if its handler
+    /// [declares](crate::Subscription::reads) it.
+    pub async fn find<E: ByText>(&self, id: &str) -> Result<Option<E::Model>> {
+        match self.found.get::<E>(id) {
+            Some(found) => Ok(found),
+            None => Ok(E::find_by_id(id.to_owned()).one(&self.txn).await?),
+        }
+    }
+
     /// For reading the service's own tables.
     pub const fn db(&self) -> &DatabaseTransaction {
         &self.txn
     }
 
     /// For writing the service's own tables: what no event may hold, and replicas.
-    pub const fn write(&mut self) -> &DatabaseTransaction {
+    pub fn write(&mut self) -> &DatabaseTransaction {
         self.touched.wrote = true;
+        // Nobody knows which rows it changes.
+        self.found = Found::default();
         &self.txn
     }
 

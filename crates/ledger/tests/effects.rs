@@ -39,8 +39,8 @@ async fn an_answer_is_taken_in_once(shop: &Shop) {
     assert_eq!(shop.batch([one.clone(), two]).await, [Outcome::Applied, Outcome::Duplicate]);
     assert_eq!(shop.one(one).await, Outcome::Duplicate);
     assert_eq!((shop.told(counter).await.paid, shop.log(counter).await.len()), (7, 3));
-    let paid = shop.log(counter).await.pop().unwrap();
-    let wish = shop.ledger.wish_of(&paid.key, 2).await.unwrap().unwrap();
+    let log = shop.log(counter).await;
+    let (wish, paid) = (&log[1], &log[2]);
     assert_eq!((paid.command_id, paid.cause_id), (wish.command_id, Some(wish.id)));
     shop.forward(HOUR);
     assert_eq!(shop.work().await.len(), 0);

@@ -76,23 +76,16 @@ impl CommandLoop {
         let this = Arc::new(self);
         let open = || this.streams.worker(&this.domain);
         consume(&this.domain, &stop, open, |held| {
-            let (this, tasks) = (Arc::clone(&this), tasks.clone());
-            async move { this.take(held, tasks).await }
+            // No order is promised between commands in flight: what one of them waits for keeps nobody else, and what they look up they look
+            // up together.
+            tasks.spawn(Arc::clone(&this).take(held));
+            std::future::ready(())
         })
         .await;
     }
 
-    async fn take(self: Arc<Self>, held: Held, tasks: TaskTracker) {
+    async fn take(self: Arc<Self>, held: Held) {
         let incoming = self.read(&held);
-        if incoming.consistency_token.is_empty() {
-            return self.judge(held, incoming, &tasks).await;
-        }
-        // Another service may have to be asked, and nobody else is to wait for its answer.
-        let spawner = tasks.clone();
-        spawner.spawn(async move { self.judge(held, incoming, &tasks).await });
-    }
-
-    async fn judge(&self, held: Held, incoming: Incoming, tasks: &TaskTracker) {
         let span = incoming.span.clone();
         match (self.intake)(incoming).instrument(span.clone()).await {
             Intake::Deliver(delivery) => {
@@ -100,12 +93,11 @@ impl CommandLoop {
                 let (method, id) = (command.method.clone(), command.id);
                 let reply_to = held.header(headers::REPLY).map(str::to_owned);
                 let receiver = self.lanes.enqueue(*delivery).await;
-                let client = self.streams.client.clone();
-                let settled = async move {
+                let settled = async {
                     let outcome = outcome(receiver).await;
-                    settle(&client, held, reply_to, (&method, id), &outcome).await;
+                    settle(&self.streams.client, held, reply_to, (&method, id), &outcome).await;
                 };
-                tasks.spawn(settled.instrument(span));
+                settled.instrument(span).await;
             }
             Intake::Drop(reason) => {
                 meter::COMMANDS_DROPPED.counter(&[]).increment(1);
@@ -125,13 +117,16 @@ impl CommandLoop {
             Intake::GiveBack { delay, reason } => {
                 trace::span::record_outcome(&span, "given_back");
                 span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was given back"));
-                tasks.spawn(held.give_back(delay));
+                held.give_back(delay).await;
             }
         }
     }
 
     /// The consumer has the domain's name.
     fn span(&self, held: &Held, method: &str, id: &str) -> Span {
+        if !trace::span::somebody_looks() {
+            return trace::span::unseen(Some(id), None::<Id>);
+        }
         let template = format!("{}.cmd.{}.{method}", subject::NAMESPACE, self.domain);
         let message = spans::of_command(&template, &held.message.subject, id);
         trace::span::process(&message, &self.domain, held.delivery(&self.streams.broker))

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::{Id, Record};
-use ledger::{CommandResult, Delivery, Ended, Ledger, Outcome};
+use ledger::{CommandResult, Delivery, Ended, Leased, Ledger, Outcome};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::Span;
@@ -34,21 +34,28 @@ struct Job {
 pub struct Committed {
     relay: mpsc::Sender<Vec<Record>>,
     wished: Arc<Notify>,
+    /// Bounded by what the ledger leases at once.
+    leased: mpsc::UnboundedSender<Leased>,
 }
 
 impl Committed {
-    /// The second part is the relay's end.
-    pub fn new() -> (Self, mpsc::Receiver<Vec<Record>>) {
-        let (relay, receiver) = mpsc::channel(RELAY_QUEUE);
-        (Self { relay, wished: Arc::new(Notify::new()) }, receiver)
+    /// The second part is the relay's end, the third that of the worker of effects.
+    pub fn new() -> (Self, mpsc::Receiver<Vec<Record>>, mpsc::UnboundedReceiver<Leased>) {
+        let (relay, to_relay) = mpsc::channel(RELAY_QUEUE);
+        let (leased, to_worker) = mpsc::unbounded_channel();
+        (Self { relay, wished: Arc::new(Notify::new()), leased }, to_relay, to_worker)
     }
 
-    /// Rings when effects were wished.
+    /// Rings when effects were wished that nobody has leased.
     pub fn wished(&self) -> Arc<Notify> {
         Arc::clone(&self.wished)
     }
 
-    fn tell(&self, appended: Vec<Record>, wished: bool) {
+    fn tell(&self, appended: Vec<Record>, wished: bool, leased: Vec<Leased>) {
+        for one in leased {
+            // Without a worker its lease runs out.
+            let _ = self.leased.send(one);
+        }
         if !appended.is_empty() && self.relay.try_send(appended).is_err() {
             tracing::debug!("the relay is busy; events will be published from the log");
         }
@@ -98,7 +105,7 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
-        committed.tell(processed.appended, processed.wished);
+        committed.tell(processed.appended, processed.wished, processed.leased);
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);
             measured.note(&outcome);

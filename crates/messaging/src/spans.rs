@@ -17,6 +17,9 @@ pub fn process_event(namespace: &str, group: &str, record: &Record, delivered: O
 
 /// The span in which a command is put into its queue.
 pub(crate) fn publish_command(broker: &Broker, method: &str, id: Id) -> Span {
+    if !trace::span::somebody_looks() {
+        return trace::span::unseen(Some(id), None::<Id>);
+    }
     let (template, subject, id) = (
         subject::command_template(subject::NAMESPACE, method),
         subject::of_command(&broker.namespace, method, id),
@@ -31,6 +34,9 @@ pub(crate) const fn of_command<'m>(template: &'m str, subject: &'m str, id: &'m 
 }
 
 fn of_event(namespace: &str, record: &Record, span: impl FnOnce(&Message<'_>) -> Span) -> Span {
+    if !trace::span::somebody_looks() {
+        return trace::span::unseen(record.command_id, Some(&record.key));
+    }
     let command_id = record.command_id.map(|id| id.to_string());
     span(&Message {
         template: &subject::event_template(subject::NAMESPACE, record.key.aggregate(), &record.type_name),

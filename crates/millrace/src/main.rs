@@ -28,6 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SPANS: usize = 20_000;
 
 fn main() -> ExitCode {
+    // A page of 2 MB for each thread's few kilobytes doubles what the process holds at rest. Where it cannot be had otherwise, it is more
+    // memory and nothing else.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let outcome = match Arguments::parse().command {
         // It runs before any runtime: the server's life hangs on the thread that starts it.
         Command::SuperviseBroker { arguments } => return broker::supervise(&arguments),

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Delivery, Input, Leased, Ledger, Outcome};
+use ledger::{Delivery, Input, LEASE, Leased, Ledger, Outcome};
 use messaging::{Committed, Lanes};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
-/// How long one attempt may take. After a crash its effect is taken up again by whoever finds it.
-const LEASE: Duration = Duration::from_secs(15);
 /// An attempt is given up before its lease ends, so that no two are under way at once.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// How often it is looked for effects, whether or not a bell rang: another instance may have wished them.
 const TICK: Duration = Duration::from_millis(500);
 /// Effects that are leased at once, and under way at once.
 const CHUNK: u64 = 64;
+/// Effects that are under way besides, straight from the transactions that wished them.
+const ROOM: usize = 256;
 
 /// Does a service's effects.
 #[derive(Debug)]
@@ -28,33 +29,59 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Runs until told to stop. What was begun by then is finished by `tasks`.
-    pub(crate) async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+    pub(crate) async fn run(
+        self,
+        mut leased: mpsc::UnboundedReceiver<Leased>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) {
         let this = Arc::new(self);
         let wished = this.committed.wished();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        this.ledger.make_room(ROOM);
         loop {
-            let leased = this.ledger.lease_effects(LEASE, CHUNK).await.unwrap_or_else(|error| {
+            tokio::select! { biased;
+                () = stop.cancelled() => break,
+                Some(one) = leased.recv() => drop(tasks.spawn(Arc::clone(&this).act_and_make_room(one, stop.clone()))),
+                () = wished.notified() => this.take(&tasks).await,
+                _ = tick.tick() => this.take(&tasks).await,
+            }
+        }
+        this.ledger.has_no_room();
+        while let Ok(one) = leased.try_recv() {
+            tasks.spawn(Arc::clone(&this).act(one));
+        }
+    }
+
+    /// Takes what nobody has leased: wished by another instance, begun before a crash, or more than there was room for.
+    async fn take(self: &Arc<Self>, tasks: &TaskTracker) {
+        loop {
+            let leased = self.ledger.lease_effects(LEASE, CHUNK).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "effects cannot be leased");
                 Vec::new()
             });
             let full = leased.len() as u64 == CHUNK;
-            let under_way: Vec<_> = leased.into_iter().map(|one| tasks.spawn(Arc::clone(&this).act(one))).collect();
-            if full {
-                futures::future::join_all(under_way).await;
-                continue;
-            }
-            let look_again = tokio::time::timeout(TICK, wished.notified());
-            if stop.run_until_cancelled(look_again).await.is_none() {
+            let under_way: Vec<_> = leased.into_iter().map(|one| tasks.spawn(Arc::clone(self).act(one))).collect();
+            if !full {
                 return;
             }
+            futures::future::join_all(under_way).await;
+        }
+    }
+
+    async fn act_and_make_room(self: Arc<Self>, leased: Leased, stop: CancellationToken) {
+        let ledger = self.ledger.clone();
+        self.act(leased).await;
+        if !stop.is_cancelled() {
+            ledger.make_room(1);
         }
     }
 
     async fn act(self: Arc<Self>, leased: Leased) {
-        // Only its trace depends on that row, and whoever reads the log again will find it.
-        let wish = self.ledger.wish_of(&leased.key, leased.n).await.ok().flatten();
-        let command_id = wish.as_ref().and_then(|wish| wish.command_id).map(|id| id.to_string());
+        let command_id = leased.wish.as_ref().and_then(|wish| wish.command_id).map(|id| id.to_string());
         let span = trace::span::effect(leased.kind, &leased.key.to_string(), command_id.as_deref());
-        if let Some(wish) = wish {
+        if let Some(wish) = &leased.wish {
             trace::follow(&span, &wish.trace);
         }
         self.perform(leased).instrument(span).await;

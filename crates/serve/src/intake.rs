@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Access, Key, Kind, Micros};
-use identity::session::Refused;
+use event::{Access, Key, Micros};
+use identity::session::{Refused, Sessions};
 use identity::{Principal, SealError, Verifier, seal};
 use ledger::operator::OPERATOR;
 use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result, process_now};
@@ -64,7 +64,7 @@ pub(crate) enum Refusal {
 impl Judge {
     /// What is to become of a command from the queue.
     pub(crate) async fn queued(&self, incoming: Incoming) -> Intake {
-        let Some(method) = self.method_of(&incoming.method) else {
+        let Some(method) = self.opened.command_named(&incoming.method) else {
             let reason = format!("the method {} is newer than this instance", incoming.method);
             return not_judged(incoming.delivered, reason);
         };
@@ -73,7 +73,7 @@ impl Judge {
             Err(error) => return Intake::Drop(error.to_string()),
         };
         let Incoming { id, key, body, delivered, span, consistency_token: token, .. } = incoming;
-        let asked = Asked { method: &method, seal: &sealed, key: &key, body, token: &token, patience: Duration::ZERO };
+        let asked = Asked { method, seal: &sealed, key: &key, body, token: &token, patience: Duration::ZERO };
         match self.command(asked, span).await {
             Ok((command, _)) if Some(command.id) != id => Intake::Drop("it was sealed for another command".to_owned()),
             Ok((command, span)) => {
@@ -93,15 +93,6 @@ impl Judge {
     fn later(&self, delivered: u32) -> Duration {
         let ledger = &self.opened.ledger;
         ledger.retry().delay(i32::try_from(delivered).unwrap_or(LATER_MAX).min(LATER_MAX), ledger.chance())
-    }
-
-    fn method_of(&self, kebab: &str) -> Option<String> {
-        let methods = self
-            .opened
-            .schema
-            .methods()
-            .filter(|method| method.domain == self.opened.name && method.kind == Kind::Command);
-        methods.filter(|method| method.kebab == kebab).map(|method| method.name.clone()).next()
     }
 
     /// Verifies a sealed command, and does its slow step.
@@ -197,9 +188,9 @@ fn may_call(access: Access, principal: &Principal) -> Result<(), Refusal> {
     }
 }
 
-pub(crate) async fn check_session(reader: &Reader, as_of: Micros) -> Result<()> {
+pub(crate) async fn check_session(sessions: &Sessions, reader: &Reader, as_of: Micros) -> Result<()> {
     let Some(session) = reader.caller().session else { return Ok(()) };
-    match identity::session::judge(reader.db(), session, as_of).await? {
+    match identity::session::judge(sessions, reader.db(), session, as_of).await? {
         None => Ok(()),
         Some(Refused::Ended(_)) => {
             Err(Rejection::new(Code::Unauthenticated, "SESSION_ENDED", "the session has ended; log in again").into())

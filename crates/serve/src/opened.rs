@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use event::{Micros, Schema};
+use event::{Kind, Micros, Schema};
 use futures::stream::BoxStream;
+use identity::session::Sessions;
 use ledger::{
     Caller, Chance, Clock, Command, Database, Delivery, Error, Input, Ledger, OpenError, Parts, Reader, Rejection,
     Result, Retry,
@@ -24,6 +25,9 @@ pub struct Opened {
     pub schema: Arc<Schema>,
     /// It keeps a replica of sessions.
     pub has_sessions: bool,
+    sessions: Arc<Sessions>,
+    /// The full names of its commands, by their kebab names.
+    commands: HashMap<String, String>,
     queries: HashMap<String, QueryFn>,
     streams: HashMap<String, StreamFn>,
     at_start: Vec<(String, Bytes)>,
@@ -40,7 +44,10 @@ impl Service {
         let Self { name, schema, handlers, queries, streams, state, has_sessions, at_start, tables: _ } = self;
         let parts = Parts { db, handlers, schema: schema.clone(), name: name.to_owned(), clock, chance, state, retry };
         let ledger = Ledger::open(parts).await?;
-        Ok(Opened { ledger, name, schema, has_sessions, queries, streams, at_start })
+        let own = schema.methods().filter(|method| method.domain == name && method.kind == Kind::Command);
+        let commands = own.map(|method| (method.kebab.clone(), method.name.clone())).collect();
+        let sessions = Arc::default();
+        Ok(Opened { ledger, name, schema, has_sessions, sessions, commands, queries, streams, at_start })
     }
 }
 
@@ -68,6 +75,11 @@ impl Opened {
         Delivery { input: Input::Command(command), delivered: 0, span: Span::current() }
     }
 
+    /// The full name of the command with this kebab name.
+    pub(crate) fn command_named(&self, kebab: &str) -> Option<&str> {
+        self.commands.get(kebab).map(String::as_str)
+    }
+
     /// Whether it answers this query.
     pub fn answers(&self, method: &str) -> bool {
         self.queries.contains_key(method)
@@ -92,7 +104,15 @@ impl Opened {
 
     /// What such a query sees.
     pub fn watch(&self, caller: Caller, bell: Bell, stop: CancellationToken) -> Watch {
-        Watch { ledger: self.ledger.clone(), caller, bell, hung: None, stop, has_sessions: self.has_sessions }
+        Watch {
+            ledger: self.ledger.clone(),
+            caller,
+            bell,
+            hung: None,
+            stop,
+            has_sessions: self.has_sessions,
+            sessions: Arc::clone(&self.sessions),
+        }
     }
 
     /// Why the caller's session may not act as of a moment, as far as this service's replica knows.
@@ -100,7 +120,7 @@ impl Opened {
         if !self.has_sessions || caller.session.is_none() {
             return Ok(None);
         }
-        match check_session(&self.ledger.reader(caller.clone()).await?, as_of).await {
+        match check_session(&self.sessions, &self.ledger.reader(caller.clone()).await?, as_of).await {
             Ok(()) => Ok(None),
             Err(Error::Rejected(rejection)) => Ok(Some(rejection)),
             Err(error) => Err(error),

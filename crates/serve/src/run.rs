@@ -90,7 +90,7 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     }
     let opened = Arc::new(open(service, &config).await?);
     let ledger = opened.ledger.clone();
-    let (committed, to_relay) = Committed::new();
+    let (committed, to_relay, to_worker) = Committed::new();
     let lane_tasks = TaskTracker::new();
     let lanes = Lanes::start(&ledger, &committed, &lane_tasks);
     for delivery in opened.at_start(process_now()) {
@@ -119,7 +119,7 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     start_loops(&judge, &streams, &lanes, (&stop, &tasks));
     start_healing(&config, &judge, owners.clone(), (&streams, &lanes), (&stop, &tasks));
     let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
-    tasks.spawn(worker.run(stop.clone(), tasks.clone()));
+    tasks.spawn(worker.run(to_worker, stop.clone(), tasks.clone()));
     if crate::metrics::are_installed() {
         tasks.spawn(sample(ledger.clone(), stop.clone()));
     }

@@ -10,7 +10,8 @@ use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use ledger::{
-    Aggregate, Answered, Begun, Effect, Error, Fired, Handler, Handlers, Reader, Result, Subscription, Timer, operator,
+    Aggregate, Answered, Begun, Caller, Effect, Error, Fired, Handler, Handlers, Reader, Reads, Result, Subscription,
+    Timer, operator,
 };
 use prost::{Message, Name};
 use sea_orm_migration::MigrationTrait;
@@ -122,6 +123,17 @@ impl Service {
     #[must_use]
     pub fn projection<A: Aggregate>(mut self) -> Self {
         self.handlers.projection::<A>();
+        self
+    }
+
+    /// Declares which rows the handler of the command that takes a `Q` will find in the service's own tables: see
+    /// [`Handlers::reads`].
+    #[must_use]
+    pub fn reads<Q>(mut self, declare: fn(&Caller, &Q, &mut Reads)) -> Self
+    where
+        Q: Message + Name + Default + 'static,
+    {
+        self.handlers.reads(&self.schema, declare);
         self
     }
 

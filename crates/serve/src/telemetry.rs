@@ -53,6 +53,9 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up telemetry for the process. It works until the result is dropped.
     pub fn install(config: Config) -> Result<Self, Error> {
+        if config.otlp.is_none() && config.recorder.is_none() {
+            trace::span::nobody_looks();
+        }
         let (dispatch, telemetry) = Self::build(config, BoxMakeWriter::new(std::io::stderr))?;
         tracing::dispatcher::set_global_default(dispatch).map_err(|_| Error::Twice)?;
         Ok(telemetry)
@@ -66,6 +69,7 @@ impl Telemetry {
         let lines = tracing_subscriber::fmt::layer()
             .with_ansi(config.color)
             .event_format(log::Lines(config.format))
+            .fmt_fields(log::NoFields)
             .with_writer(writer)
             // Quiet logs, too, say what a line is about.
             .with_filter(

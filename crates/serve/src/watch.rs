@@ -5,6 +5,7 @@ use std::time::Duration;
 use event::Key;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::{Stream, StreamExt as _};
+use identity::session::Sessions;
 use ledger::{Caller, Ledger, Reader, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,7 @@ pub struct Watch {
     pub(crate) hung: Option<(Key, Rings)>,
     pub(crate) stop: CancellationToken,
     pub(crate) has_sessions: bool,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Watch {
@@ -32,7 +34,7 @@ impl Watch {
     pub async fn reader(&self) -> Result<Reader> {
         let reader = self.ledger.reader(self.caller.clone()).await?;
         if self.has_sessions {
-            crate::intake::check_session(&reader, reader.now()).await?;
+            crate::intake::check_session(&self.sessions, &reader, reader.now()).await?;
         }
         Ok(reader)
     }

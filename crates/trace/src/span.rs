@@ -5,10 +5,38 @@
 //! A span that somebody else's context continues is given to [`follow`](crate::follow) before it is entered.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tonic::Code;
 use tracing::field::{Empty, display};
 use tracing::{Span, info_span};
+
+/// Nobody keeps spans.
+static UNSEEN: AtomicBool = AtomicBool::new(false);
+
+/// Says that nobody in this process keeps or exports spans: from now on messages' spans have an identity, and what log lines say of them,
+/// but no further attributes. A dozen texts for each message would cost as much as the message.
+pub fn nobody_looks() {
+    UNSEEN.store(true, Ordering::Relaxed);
+}
+
+/// Whether spans are seen by anybody.
+pub fn somebody_looks() -> bool {
+    !UNSEEN.load(Ordering::Relaxed)
+}
+
+/// A message's span that nobody sees: what it is about, for log lines and for those who come after.
+pub fn unseen(command_id: Option<impl Display>, key: Option<impl Display>) -> Span {
+    info_span!(
+        target: "millrace",
+        "message",
+        "millrace.key" = key.map(display),
+        "millrace.command_id" = command_id.map(display),
+        "millrace.outcome" = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    )
+}
 
 /// A call that is being answered. `method` is the full name, `<package>.<Service>/<Method>`; for one that nobody knows it is `_OTHER`,
 /// because a client may invent as many as it likes.

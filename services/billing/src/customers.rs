@@ -14,7 +14,8 @@ pub(crate) fn subscription() -> Subscription {
 /// Where the customer lives (empty if they do not tell), once their account is known here. None if there is no such account.
 pub(crate) async fn country(cx: &Tx, id: Id) -> Result<Option<String>> {
     let account = Key::new(<RegistrationNew as event::Event>::AGGREGATE, id);
-    cx.wait_for(&account, customer::country(cx.db(), id).await?)
+    let row = cx.find::<customer::Entity>(&id.to_string()).await?;
+    cx.wait_for(&account, row.and_then(customer::Model::country))
 }
 
 async fn registered(cx: &mut Tx, event: RegistrationNew) -> Result<()> {

@@ -11,7 +11,6 @@ use crate::domain::{Input, Order};
 use crate::orders::carry_out;
 use crate::provider::{Outcome, Reservation, Unanswered};
 use crate::settings::Billing;
-use crate::store::payment_method;
 
 /// Reserve the price of an order.
 #[derive(Clone, PartialEq, Message)]
@@ -79,8 +78,8 @@ impl Effect for Refund {
 
 pub(crate) async fn authorize(cx: Reader, begun: Begun<Authorize>) -> Result<Answer> {
     let Begun { wish, reference, ask_first } = begun;
-    let method = payment_method::find(cx.db(), &wish.payment_method_id).await?;
     let billing = cx.service::<Billing>()?;
+    let method = billing.payment_methods.find(cx.db(), &wish.payment_method_id).await?;
     let call = async {
         let Some(method) = method else { return Ok(Outcome::Refused("the payment method was removed".to_owned())) };
         billing.provider.authorize(&reference, wish.reservation(method.card_token)).await

@@ -24,7 +24,7 @@ mod store;
 use std::sync::Arc;
 
 use event::Schema;
-use ledger::Aggregate as _;
+use ledger::{Aggregate as _, Lookup};
 use serve::Service;
 
 use crate::domain::{Payment, PaymentMethod};
@@ -38,7 +38,7 @@ pub use settings::Settings;
 pub fn service(schema: Arc<Schema>, provider: Arc<dyn Provider>, settings: Settings) -> Service {
     Service::new("billing", schema)
         .tables(store::migrations())
-        .state(settings::Billing { provider, settings })
+        .state(settings::Billing { provider, settings, payment_methods: Lookup::default() })
         .sessions()
         .projection::<Payment>()
         .prepared_command(PaymentMethod::KIND, add_payment_method::look_up, add_payment_method::add_payment_method)

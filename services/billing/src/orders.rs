@@ -1,6 +1,7 @@
 //! What happens to orders, and what billing does about it. The payment of an order has the order's id.
 
-use ledger::{Aggregate as _, Effect as _, Loaded, Result, Subscription, Tx};
+use event::Id;
+use ledger::{Aggregate as _, Effect as _, Loaded, Reads, Result, Subscription, Tx};
 use proto::billing::v1::payment_failed::Cause;
 use proto::order::v1::{OrderCanceled, OrderCreated};
 
@@ -9,10 +10,20 @@ use crate::domain::{Act, Decision, Input, Money, Order, Payment, Refusal, Step, 
 use crate::effects::{Authorize, Capture, Refund, Void};
 use crate::error::Error;
 use crate::settings::Billing;
-use crate::store::payment_method;
+use crate::store::{customer, payment_method};
 
 pub(crate) fn subscription() -> Subscription {
-    Subscription::new("orders", 1).acts_on(Payment::KIND).on(created).on(canceled)
+    Subscription::new("orders", 1).acts_on(Payment::KIND).on(created).on(canceled).reads(reads)
+}
+
+/// What [`judge`] looks up.
+fn reads(event: &OrderCreated, reads: &mut Reads) {
+    // A client wrote the first into an order, and not every text can be asked for.
+    let ids = (event.payment_method_id.parse::<Id>(), event.customer_id.parse::<Id>());
+    if let (Ok(payment_method), Ok(customer)) = ids {
+        reads.row::<payment_method::Entity>(payment_method.to_string());
+        reads.row::<customer::Entity>(customer.to_string());
+    }
 }
 
 async fn created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
@@ -42,7 +53,10 @@ async fn load(cx: &mut Tx) -> Result<Loaded<Payment>> {
 }
 
 async fn judge(cx: &Tx, order: Order) -> Result<Result<Order, Refusal>> {
-    let method = payment_method::find(cx.db(), &order.payment_method_id).await?;
+    let method = match order.payment_method_id.parse::<Id>() {
+        Ok(id) => cx.find::<payment_method::Entity>(&id.to_string()).await?,
+        Err(_) => None,
+    };
     // Someone else's is refused in the same words as one that does not exist.
     let Some(method) = method.filter(|method| method.user_id == order.customer_id) else {
         return Ok(Err(order.refused(Cause::Unavailable, "there is no such payment method of the customer's")));

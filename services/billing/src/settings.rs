@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Error, Result};
+use ledger::{Error, Lookup, Result};
 
 use crate::domain::Limits;
 use crate::provider::{Provider, Unanswered};
+use crate::store::payment_method;
 
 /// What an operator can set.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ impl Default for Settings {
 pub(crate) struct Billing {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) settings: Settings,
+    pub(crate) payment_methods: Lookup<payment_method::Entity>,
 }
 
 impl Billing {

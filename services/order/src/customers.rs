@@ -1,7 +1,7 @@
 //! The replica of customers: an order is taken only from somebody whose account is known here.
 
 use event::{Id, Key};
-use ledger::{Result, Subscription, Tx};
+use ledger::{Reads, Result, Subscription, Tx};
 use proto::registration::v1::RegistrationNew;
 use proto::user::v1::UserUpdated;
 
@@ -12,9 +12,15 @@ pub(crate) fn subscription() -> Subscription {
     Subscription::new("customers", 1).on(registered).on(updated)
 }
 
+/// Has a customer read with the rest of the batch.
+pub(crate) fn read(id: Id, reads: &mut Reads) {
+    reads.row::<customer::Entity>(id.to_string());
+}
+
 /// The customer, once their account is known here.
 pub(crate) async fn wait_for(cx: &Tx, id: Id) -> Result<Id> {
-    let found = customer::is_registered(cx.db(), id).await?.then_some(id);
+    let row = cx.find::<customer::Entity>(&id.to_string()).await?;
+    let found = row.is_some_and(|row| row.registered_at.is_some()).then_some(id);
     let account = Key::new(<RegistrationNew as event::Event>::AGGREGATE, id);
     Ok(cx.wait_for(&account, found)?.ok_or(Error::UnknownCustomer)?)
 }

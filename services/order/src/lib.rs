@@ -39,6 +39,7 @@ pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
         .sessions()
         .projection::<Order>()
         .command(Order::KIND, place_order::place_order)
+        .reads(place_order::reads)
         .command(Order::KIND, cancel_order::cancel_order)
         .subscription(payments::subscription())
         .subscription(customers::subscription())

@@ -1,4 +1,4 @@
-use ledger::{Result, Tx};
+use ledger::{Caller, Reads, Result, Tx};
 use proto::order::v1::{PlaceOrderRequest, PlaceOrderResponse};
 
 use crate::customers;
@@ -6,6 +6,13 @@ use crate::deadline::carry_out;
 use crate::domain::{Input, Order, Placement};
 use crate::error::id_in;
 use crate::settings::Ordering;
+
+/// What [`place_order`] looks up.
+pub(crate) fn reads(caller: &Caller, _: &PlaceOrderRequest, reads: &mut Reads) {
+    if let Some(user) = caller.user {
+        customers::read(user, reads);
+    }
+}
 
 pub(crate) async fn place_order(cx: &mut Tx, request: PlaceOrderRequest) -> Result<PlaceOrderResponse> {
     let payment_method_id = id_in("payment_method_id", &request.payment_method_id)?;

@@ -14,7 +14,8 @@ use tracing::{Instrument as _, Span};
 
 use crate::delivery::{Delivery, Input, Outcome};
 use crate::error::{Error, Rejection, Result};
-use crate::ledger::Ledger;
+use crate::ledger::{Leased, Ledger};
+use crate::reads::Reads;
 use crate::tx::{Cause, Touched, Tx};
 
 /// What became of a batch.
@@ -24,8 +25,10 @@ pub struct Processed {
     pub outcomes: Vec<Outcome>,
     /// What was committed, to be published.
     pub appended: Vec<Record>,
-    /// Effects were wished.
+    /// Effects were wished that nobody has leased yet.
     pub wished: bool,
+    /// Effects that were wished and leased at once, each to be [performed](Ledger::perform).
+    pub leased: Vec<Leased>,
 }
 
 /// Why a transaction was not committed.
@@ -79,6 +82,7 @@ impl Ledger {
                     all.outcomes.append(&mut one.outcomes);
                     all.appended.append(&mut one.appended);
                     all.wished |= one.wished;
+                    all.leased.append(&mut one.leased);
                 }
                 // Each would wait for the database for as long; together they would keep their callers waiting for minutes.
                 Err(Away(reason)) => {
@@ -161,9 +165,15 @@ impl Ledger {
         let mut tx = self.begin().await.map_err(|error| Abort::Away(error.to_string()))?;
         match self.steps(&mut tx, batch, counted, late).await {
             Ok(outcomes) => {
-                let wished = !tx.book.effects.is_empty();
-                let appended = tx.commit().await?;
-                Ok(Processed { outcomes, appended, wished })
+                let leased = self.lease_new(&mut tx);
+                let wished = tx.book.effects.len() > leased.len();
+                match tx.commit().await {
+                    Ok(appended) => Ok(Processed { outcomes, appended, wished, leased }),
+                    Err(error) => {
+                        self.make_room(leased.len());
+                        Err(error.into())
+                    }
+                }
             }
             Err(abort) => {
                 late.append(&mut tx.book.late);
@@ -182,9 +192,11 @@ impl Ledger {
         Ok(outcomes)
     }
 
-    /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, and last the target heads.
+    /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, effects, and last the target
+    /// heads.
     async fn lock(&self, tx: &mut Tx, batch: &[Delivery], late: &[Key]) -> Result<(), Abort> {
         let (mut names, mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), Vec::new(), late.to_vec());
+        let mut effects = Vec::new();
         for delivery in batch {
             match &delivery.input {
                 Input::Command(command) => {
@@ -204,7 +216,10 @@ impl Ledger {
                         .and_then(|subscription| subscription.acts_on);
                     heads.extend(acts_on.map(|kind| Key::new(kind, event.record.key.id())));
                 }
-                Input::Answer(answer) => heads.push(answer.key.clone()),
+                Input::Answer(answer) => {
+                    heads.push(answer.key.clone());
+                    effects.push((answer.key.clone(), answer.kind, answer.n));
+                }
                 Input::Timer(timer) => heads.push(timer.key.clone()),
             }
         }
@@ -216,13 +231,42 @@ impl Ledger {
         let locked = async {
             tx.book.lock_receipts(&tx.txn, &receipts).await?;
             tx.book.lock_cursors(&tx.txn, cursors).await?;
+            tx.book.lock_effects(&tx.txn, effects, tx.log.id).await?;
             tx.book.lock_heads(&tx.txn, &heads, tx.log.epoch).await
         };
         match locked.await {
             // Here nobody waits in a circle: somebody holds a lock for long, and the lane has better to do than to wait for it again.
-            Err(Error::LostRace) => Err(Abort::Transient("another transaction holds a lock for long".to_owned())),
-            locked => Ok(locked?),
+            Err(Error::LostRace) => {
+                return Err(Abort::Transient("another transaction holds a lock for long".to_owned()));
+            }
+            locked => locked?,
         }
+        tx.found = self.reads(batch).find(&tx.txn).await.map_err(Error::from)?;
+        Ok(())
+    }
+
+    /// What the handlers of a batch declare that they will read.
+    fn reads(&self, batch: &[Delivery]) -> Reads {
+        let (handlers, mut reads) = (&self.0.handlers, Reads::default());
+        for delivery in batch {
+            match &delivery.input {
+                Input::Command(command) => {
+                    if let Some(declared) = handlers.reads.get(&command.method) {
+                        declared(&command.caller, &command.body, &mut reads);
+                    }
+                }
+                Input::Event(event) => {
+                    let subscription = handlers.subscriptions.get(event.subscription);
+                    let declared =
+                        subscription.and_then(|subscription| subscription.reads.get(&event.record.type_name));
+                    if let Some(declared) = declared {
+                        declared(&event.record.body, &mut reads);
+                    }
+                }
+                Input::Answer(_) | Input::Timer(_) => {}
+            }
+        }
+        reads
     }
 
     async fn step(&self, tx: &mut Tx, delivery: &Delivery, counted: bool) -> Result<Outcome, Abort> {

@@ -3,9 +3,7 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect,
-};
+use sea_orm::{Condition, DatabaseTransaction, DbBackend, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
 
 /// How far a subscription is with a key.
 #[sea_orm::model]
@@ -58,26 +56,15 @@ fn those(ids: &[CursorId]) -> Condition {
         .fold(Condition::any(), Condition::add)
 }
 
-/// Writes the rows that are missing, then locks all of them in one order. A revision is applied only under this lock.
+/// Locks the rows in one order, and on Postgres writes those that are missing before. A revision is applied only under this lock.
 pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let missing = OnConflict::columns([Column::Subscription, Column::Key]).do_nothing().to_owned();
-    let empty = |(subscription, key): &CursorId| ActiveModel {
-        subscription: Set((*subscription).to_owned()),
-        key: Set(key.to_string()),
-        epoch: Set(0),
-        revision: Set(0),
-        history: Set(vec![0; 16]),
-        state: Set(State::Flowing),
-        due: Set(None),
-        noted: Set(0),
-        attempts: Set(0),
-        reason: Set(None),
-        dropped: Set(0),
-    };
-    Entity::insert_many(ids.iter().map(empty)).on_conflict(missing).exec_without_returning(txn).await?;
+    // One transaction at a time writes SQLite, so nobody can insert what is missing before this one ends.
+    if txn.get_database_backend() == DbBackend::Postgres {
+        insert_missing(txn, ids).await?;
+    }
     let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);
     rows.lock_exclusive().all(txn).await
 }
@@ -95,6 +82,30 @@ pub(crate) async fn lock_after(
     let rows = Entity::find().filter(Column::Subscription.eq(subscription)).filter(Column::Key.gt(after));
     let ours = rows.filter(kinds.fold(Condition::any(), Condition::add));
     ours.order_by_asc(Column::Key).limit(limit).lock_exclusive().all(txn).await
+}
+
+async fn insert_missing(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<(), DbErr> {
+    let missing = OnConflict::columns([Column::Subscription, Column::Key]).do_nothing().to_owned();
+    let rows = ids.iter().map(empty).map(|row| row.into_active_model().reset_all());
+    Entity::insert_many(rows).on_conflict(missing).exec_without_returning(txn).await?;
+    Ok(())
+}
+
+/// The cursor of a key of which nothing has come yet.
+pub(crate) fn empty((subscription, key): &CursorId) -> Model {
+    Model {
+        subscription: (*subscription).to_owned(),
+        key: key.to_string(),
+        epoch: 0,
+        revision: 0,
+        history: vec![0; 16],
+        state: State::Flowing,
+        due: None,
+        noted: 0,
+        attempts: 0,
+        reason: None,
+        dropped: 0,
+    }
 }
 
 /// Writes rows that were locked.
@@ -124,8 +135,9 @@ pub(crate) async fn find_all(connection: &impl ConnectionTrait, ids: &[CursorId]
 
 /// The rows of these subscriptions that wait, or are to be compared, and are due.
 fn due(names: &[&'static str], now: Micros) -> Select<Entity> {
-    let states = [State::Waiting, State::Comparing];
-    let waiting = Entity::find().filter(Column::State.is_in(states)).filter(Column::Due.lte(now.0));
+    // Constants and no parameters: SQLite uses the partial index only where it sees that it may, and else prepares the statement each time.
+    let states = [State::Waiting, State::Comparing].map(|state| Expr::cust((state as i16).to_string()));
+    let waiting = Entity::find().filter(Expr::col(Column::State).is_in(states)).filter(Column::Due.lte(now.0));
     waiting.filter(Column::Subscription.is_in(names.iter().copied()))
 }
 

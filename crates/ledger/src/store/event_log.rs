@@ -129,6 +129,20 @@ pub(crate) async fn read_all(connection: &impl ConnectionTrait, key: &Key, sourc
     }
 }
 
+/// These events, as far as they exist.
+pub(crate) async fn find_all(
+    connection: &impl ConnectionTrait,
+    ids: &[(Key, i64)],
+    source: Id,
+) -> Result<Vec<Record>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let one = |(key, revision): &(Key, i64)| Column::Key.eq(key.to_string()).and(Column::Revision.eq(*revision));
+    let those = ids.iter().map(one).fold(Condition::any(), Condition::add);
+    records(Entity::find().filter(those).all(connection).await?, source)
+}
+
 /// One event.
 pub(crate) async fn find(
     connection: &impl ConnectionTrait,
@@ -136,8 +150,7 @@ pub(crate) async fn find(
     revision: i64,
     source: Id,
 ) -> Result<Option<Record>, DbErr> {
-    let row = Entity::find_by_id((key.to_string(), revision)).one(connection).await?;
-    row.map(|row| row.into_record(source)).transpose()
+    Ok(find_all(connection, &[(key.clone(), revision)], source).await?.pop())
 }
 
 /// Events that happened until `until` and are not marked as published, the oldest first. Chosen by the mark and never by a number, because a

@@ -5,13 +5,23 @@ use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Format;
 use super::about::About;
+
+/// Keeps nothing of spans: lines do not repeat their fields, and to format them all would cost more than the lines.
+pub(super) struct NoFields;
+
+impl FormatFields<'_> for NoFields {
+    fn format_fields<R: RecordFields>(&self, _: Writer<'_>, _: R) -> fmt::Result {
+        Ok(())
+    }
+}
 
 /// Writes one line for each event, with the trace that it belongs to, and with what that is about. A span's other fields are not
 /// repeated: the trace has them.
@@ -29,7 +39,7 @@ where
             Format::Json => writeln!(line, "{}", json(event, &span, about(context))?),
             Format::Text => {
                 head(&mut line, event)?;
-                context.format_fields(line.by_ref(), event)?;
+                DefaultFields::new().format_fields(line.by_ref(), event)?;
                 tail(&mut line, &span, about(context))
             }
         }

@@ -1,4 +1,3 @@
-use event::Id;
 use ledger::Result;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
@@ -19,11 +18,12 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Where the customer lives; empty if they do not tell. None while their account is not known.
-pub(crate) async fn country(db: &impl ConnectionTrait, id: Id) -> Result<Option<String>> {
-    let Some(row) = Entity::find_by_id(id.to_string()).one(db).await? else { return Ok(None) };
-    // The profile is made from the account, so what it says is never older.
-    Ok(row.account_country.map(|account| row.profile_country.unwrap_or(account)))
+impl Model {
+    /// Where the customer lives; empty if they do not tell. None while their account is not known.
+    pub(crate) fn country(self) -> Option<String> {
+        // The profile is made from the account, so what it says is never older.
+        self.account_country.map(|account| self.profile_country.unwrap_or(account))
+    }
 }
 
 pub(crate) async fn note_account(db: &impl ConnectionTrait, customer_id: String, country: String) -> Result<()> {

@@ -32,12 +32,6 @@ pub(crate) async fn add(db: &impl ConnectionTrait, row: Model) -> Result<()> {
     Ok(())
 }
 
-/// None also for what is no id: a client wrote it into an order, and not every text can be asked for.
-pub(crate) async fn find(db: &impl ConnectionTrait, payment_method_id: &str) -> Result<Option<Model>> {
-    let Ok(id) = payment_method_id.parse::<Id>() else { return Ok(None) };
-    Ok(Entity::find_by_id(id.to_string()).one(db).await?)
-}
-
 /// The user's payment methods, the newest first.
 pub(crate) async fn list(db: &impl ConnectionTrait, user: Id) -> Result<Vec<Model>> {
     let own = Entity::find().filter(Column::UserId.eq(user.to_string()));

@@ -1,4 +1,4 @@
-use event::{Id, Micros};
+use event::Micros;
 use ledger::Result;
 use sea_orm::ActiveValue::{NotSet, Set};
 use sea_orm::entity::prelude::*;
@@ -18,11 +18,6 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
-
-pub(crate) async fn is_registered(db: &impl ConnectionTrait, id: Id) -> Result<bool> {
-    let row = Entity::find_by_id(id.to_string()).one(db).await?;
-    Ok(row.is_some_and(|row| row.registered_at.is_some()))
-}
 
 pub(crate) async fn note_registered(db: &impl ConnectionTrait, customer_id: String, moment: Micros) -> Result<()> {
     let row = ActiveModel { customer_id: Set(customer_id), registered_at: Set(Some(moment.0)), display_name: NotSet };
