@@ -46,6 +46,7 @@ pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
         .command(Session::KIND, refresh::refresh)
         .command(Session::KIND, logout::logout)
         .command(SigningKey::KIND, ensure_signing_key::ensure_signing_key)
+        .timer(ensure_signing_key::renew)
         .subscription(users::subscription())
         .query(queries::list_signing_keys)
         .at_start(&EnsureSigningKeyRequest {})

@@ -157,6 +157,18 @@ async fn a_new_signing_key_is_drawn_when_the_newest_is_old_and_signs_when_it_is_
 }
 
 #[tokio::test]
+async fn signing_keys_are_renewed_while_the_service_runs() {
+    let scene = Scene::open().await;
+    for (wait, drawn) in [(29 * DAY, 1), (DAY, 2), (29 * DAY, 2), (DAY, 3)] {
+        scene.ledger.advance(wait);
+        scene.ledger.fire_timers().await;
+        assert_eq!(keys(&scene).await.keys.len(), drawn);
+    }
+    scene.ledger.advance(30 * DAY);
+    assert_eq!(scene.ledger.fire_timers().await.event::<SigningKeyPublished>().public_key.len(), 32);
+}
+
+#[tokio::test]
 async fn a_new_signing_key_signs_nothing_before_everybody_has_heard_of_it() {
     let scene = Scene::open().await;
     let signed_by = async |scene: &Scene| {
