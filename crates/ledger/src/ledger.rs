@@ -306,6 +306,11 @@ impl Ledger {
         Ok(leased)
     }
 
+    /// One event of this service's own log.
+    pub async fn event_at(&self, key: &Key, revision: i64) -> Result<Option<Record>> {
+        Ok(event_log::find(self.0.db.reader(), key, revision, self.0.log.id).await?)
+    }
+
     /// So many more effects may be leased by the very transactions that wish them: they are in [`Processed::leased`], and whoever takes them
     /// from there has room for them.
     ///

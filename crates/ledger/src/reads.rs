@@ -56,6 +56,7 @@ impl Reads {
 
 impl Found {
     /// None if nobody looked.
+    #[expect(clippy::option_option, reason = "that a row was looked for and is not there is known, too")]
     pub(crate) fn get<E: ByText>(&self, id: &str) -> Option<Option<E::Model>> {
         let row = self.0.get(&(TypeId::of::<E>(), id.to_owned()))?;
         Some(row.as_ref().and_then(|row| row.downcast_ref::<E::Model>()).cloned())
@@ -117,20 +118,24 @@ type Waiting<E> = (String, oneshot::Sender<Option<<E as EntityTrait>::Model>>);
 impl<E: ByText> Lookup<E> {
     /// The row with this primary key, as it is committed.
     pub async fn find(&self, connection: &impl ConnectionTrait, id: &str) -> Result<Option<E::Model>, DbErr> {
-        let (answer, found) = oneshot::channel();
-        self.waiting().push((id.to_owned(), answer));
-        let turn = self.turn.lock().await;
-        let waiting = std::mem::take(&mut *self.waiting());
-        if !waiting.is_empty() {
-            let rows = by_id::<E>(connection, waiting.iter().map(|(id, _)| id.as_str())).await?;
-            for (id, answer) in waiting {
-                // Whoever asked may have gone.
-                let _ = answer.send(rows.get(&id).cloned());
+        loop {
+            let (answer, found) = oneshot::channel();
+            self.waiting().push((id.to_owned(), answer));
+            let turn = self.turn.lock().await;
+            let waiting = std::mem::take(&mut *self.waiting());
+            if !waiting.is_empty() {
+                let rows = by_id::<E>(connection, waiting.iter().map(|(id, _)| id.as_str())).await?;
+                for (id, answer) in waiting {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(rows.get(&id).cloned());
+                }
+            }
+            drop(turn);
+            // Whoever read for us may have failed, or have been dropped: then it is our turn.
+            if let Ok(row) = found.await {
+                return Ok(row);
             }
         }
-        drop(turn);
-        // Whoever read for us has failed, or was dropped.
-        found.await.map_err(|_| DbErr::Custom("a row could not be read".to_owned()))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting<E>>> {

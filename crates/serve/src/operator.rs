@@ -57,7 +57,11 @@ impl Owner {
         let opened = &self.judge.opened;
         let own = opened.schema.domain_of_aggregate(key.aggregate()).is_none_or(|domain| domain == opened.name);
         if parked.kind() != ParkedKind::Event || own {
-            return opened.ledger.wish_of(&key, parked.revision).await.map_err(|_| "the log cannot be read".to_owned());
+            return opened
+                .ledger
+                .event_at(&key, parked.revision)
+                .await
+                .map_err(|_| "the log cannot be read".to_owned());
         }
         let domain = opened.schema.domain_of_aggregate(key.aggregate()).unwrap_or_default();
         let read = self.owners.read(domain, &[(key, parked.revision - 1)]).await.map_err(|error| error.to_string())?;

@@ -51,7 +51,7 @@ impl Timers {
     /// Whatever comes of it, the row says what comes next.
     async fn bring(&self, timer: DueTimer) {
         // Only its trace depends on that row.
-        let set = self.ledger.wish_of(&timer.key, timer.n).await.ok().flatten();
+        let set = self.ledger.event_at(&timer.key, timer.n).await.ok().flatten();
         let command_id = set.as_ref().and_then(|set| set.command_id).map(|id| id.to_string());
         let span = trace::span::timer(timer.name, &timer.key.to_string(), command_id.as_deref());
         if let Some(set) = set {
