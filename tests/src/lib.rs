@@ -9,6 +9,7 @@ mod events;
 mod invariants;
 mod lossy;
 mod page;
+mod promises;
 mod sealing;
 mod secrets;
 mod shop;
