@@ -10,9 +10,9 @@ use serve::transport::network;
 
 use crate::deadline::Deadline;
 use crate::edge::Gateway;
-use crate::error::{Refusal, Whose};
+use crate::error::Refusal;
 use crate::ids;
-use crate::limit::Buckets;
+use crate::limit::{Buckets, Whose};
 use crate::routes::Route;
 
 /// Names and values of all metadata, each with 32 bytes more, as HTTP/2 counts them. The transport bears twice as much, so that whoever goes too

@@ -16,7 +16,8 @@ use tonic::{Status, codegen};
 use tower::{BoxError, Service};
 
 use crate::edge::Gateway;
-use crate::error::{Refusal, Whose};
+use crate::error::Refusal;
+use crate::limit::Whose;
 
 /// Leads to what the gateway offers beside calls: its health and its description.
 #[derive(Clone)]

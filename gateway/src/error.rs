@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use proto::command::v1::Receipt;
 use proto::rpc::bad_request::FieldViolation;
-use proto::rpc::{BadRequest, ErrorInfo, QuotaFailure, RetryInfo, quota_failure};
+use proto::rpc::{BadRequest, ErrorInfo, QuotaFailure, RetryInfo};
 use proto::{ERROR_DOMAIN, Message as _, Name as _, any};
 use tonic::{Code, Status};
+
+use crate::limit::Whose;
 
 /// Why the gateway cannot start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -93,37 +95,6 @@ pub enum Refusal {
     /// How the command ended.
     #[error("{}", .error.message)]
     Outcome { error: proto::rpc::Status, receipt: Option<Receipt> },
-}
-
-/// Who has used up what may be done in a time.
-#[derive(Clone, Copy, Debug)]
-pub enum Whose {
-    Address,
-    /// Of an address: calls that anybody may make, which carry credentials.
-    Attempts,
-    Principal,
-}
-
-impl Whose {
-    pub const ALL: [Self; 3] = [Self::Address, Self::Attempts, Self::Principal];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Attempts => "attempts",
-            Self::Principal => "user",
-        }
-    }
-
-    fn violation(self) -> quota_failure::Violation {
-        let description = match self {
-            Self::Address => "calls from one address",
-            Self::Attempts => "attempts to register, to log in or to refresh a token from one address",
-            Self::Principal => "calls of one user",
-        };
-        let (subject, description) = (self.name().to_owned(), description.to_owned());
-        quota_failure::Violation { subject, description, ..quota_failure::Violation::default() }
-    }
 }
 
 impl From<Refusal> for Status {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use event::Micros;
+use proto::rpc::quota_failure;
 
 /// Buckets kept at once, some 3 MB. Beyond that the table starts afresh: an attacker with that many addresses is another layer's affair.
 const BUCKETS_MAX: usize = 65_536;
@@ -17,6 +18,38 @@ pub struct Rate {
     pub per_second: u32,
     /// At once, after a pause.
     pub burst: u32,
+}
+
+/// Who has used up what may be done in a time.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose {
+    Address,
+    /// Of an address: calls that anybody may make, which carry credentials.
+    Attempts,
+    Principal,
+}
+
+impl Whose {
+    pub const ALL: [Self; 3] = [Self::Address, Self::Attempts, Self::Principal];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Attempts => "attempts",
+            Self::Principal => "user",
+        }
+    }
+
+    /// As clients are told.
+    pub fn violation(self) -> quota_failure::Violation {
+        let description = match self {
+            Self::Address => "calls from one address",
+            Self::Attempts => "attempts to register, to log in or to refresh a token from one address",
+            Self::Principal => "calls of one user",
+        };
+        let (subject, description) = (self.name().to_owned(), description.to_owned());
+        quota_failure::Violation { subject, description, ..quota_failure::Violation::default() }
+    }
 }
 
 /// One bucket for each key.

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod commands;
+mod crowds;
 mod frames;
 mod front;
 mod queries;
