@@ -1,5 +1,6 @@
 //! `millrace parked` and `millrace commands`, as an operator types them beside a running `up`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -26,6 +27,18 @@ fn said(output: &Output) -> String {
 fn refused(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The attempts that failed, and the one that an operator had made, are spans of one trace.
+fn the_trace_tells_of_all_attempts(up: &Up, order: &str) {
+    let attempts = up.traces.named("process millrace.cmd.order.place-order");
+    let attempts = attempts.iter().filter(|span| span.attributes["millrace.command_id"] == order);
+    let numbers: BTreeSet<_> = attempts.clone().filter_map(|span| span.attributes.get("millrace.attempt")).collect();
+    assert_eq!(numbers, ["2", "3", "4", "5"].map(str::to_owned).iter().collect(), "the first needs no number");
+    let redriven = up.traces.named("redrive millrace.order.v1.OrderService/PlaceOrder");
+    let traces: BTreeSet<_> = attempts.chain(&redriven).map(|span| &span.trace_id).collect();
+    assert_eq!((redriven.len(), traces.len()), (1, 1), "{redriven:?}");
+    assert_eq!(redriven[0].attributes["millrace.outcome"], "completed");
 }
 
 #[tokio::test]
@@ -69,6 +82,7 @@ async fn an_operator_finds_a_failed_command_and_has_it_carried_out_again() {
     assert_eq!(said(&typed(&data, "commands failed")), "no command has failed\n");
 
     up.stop().await;
+    the_trace_tells_of_all_attempts(&up, order.order_id.as_str());
     let away = refused(&typed(&data, "parked list --service order"));
     assert!(
         away.contains("order does not answer at http://127.0.0.1:7403") && away.contains("MILLRACE_ENDPOINT_ORDER"),

@@ -53,6 +53,10 @@ impl Traces {
         self.spans.lock().unwrap().iter().filter(|span| span.trace_id == trace_id).cloned().collect()
     }
 
+    pub(crate) fn named(&self, name: &str) -> Vec<Span> {
+        self.spans.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
+    }
+
     pub(crate) fn raw(&self) -> Vec<u8> {
         self.raw.lock().unwrap().clone()
     }
