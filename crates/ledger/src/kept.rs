@@ -37,7 +37,10 @@ impl Ledger {
     /// Commands that an operator has driven again, each with the trace in which it failed. They stay what they are until they have ended.
     pub async fn redriven(&self, limit: u64) -> Result<Vec<(Command, TraceContext)>> {
         let rows = receipt::redriven(self.0.db.reader(), limit).await?;
-        rows.into_iter().map(decode).collect()
+        // One that is damaged must not hold up the others.
+        let readable =
+            |row| decode(row).inspect_err(|error| tracing::error!(%error, "a command cannot be driven again"));
+        Ok(rows.into_iter().filter_map(|row| readable(row).ok()).collect())
     }
 }
 

@@ -24,6 +24,7 @@ on_both!(
     a_failed_command_is_carried_out_again_and_its_outcome_changes,
     a_failed_command_that_fails_again_stays_failed,
     a_redriven_command_that_kills_the_process_ends_failed,
+    a_failed_command_whose_request_held_a_secret_cannot_be_driven_again,
     a_dropped_command_is_not_carried_out_again,
     an_operator_s_decision_in_the_batch_of_what_it_is_about_is_kept,
     what_is_not_parked_cannot_be_decided_about,
@@ -296,6 +297,15 @@ async fn a_redriven_command_that_kills_the_process_ends_failed(shop: &Shop) {
     }
     assert!(failed(&shop.one(suspect).await));
     assert_eq!(shop.world.times("hang"), 5);
+}
+
+async fn a_failed_command_whose_request_held_a_secret_cannot_be_driven_again(shop: &Shop) {
+    let id = shop.id();
+    let secret = changed(command_of_anybody(id, id, "fail"), |command| command.anonymous = false);
+    assert!(failed(&shop.until_done(secret).await));
+    assert_eq!(reason(&shop.one(redrive(shop, &only(shop).await.id)).await), "REQUEST_NOT_KEPT");
+    assert_eq!(shop.number("select count(*) from receipt where request is not null").await, 0);
+    assert_eq!((only(shop).await.state(), carry_out_again(shop).await), (ParkedState::Parked, vec![]));
 }
 
 async fn a_dropped_command_is_not_carried_out_again(shop: &Shop) {
