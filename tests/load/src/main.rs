@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,13 +55,27 @@ enum Part {
     FloorOrder { nats_url: String, database: PathBuf },
 }
 
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! { biased;
+        interrupt = tokio::signal::ctrl_c() => Ok(interrupt?),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Arguments { seconds, quick, output, part } = Arguments::parse();
     let outcome = match part {
         Some(Part::FloorGateway { nats_url }) => floor::gateway::run(&nats_url).await,
         Some(Part::FloorOrder { nats_url, database }) => floor::order::run(&nats_url, &database).await,
-        None => plan::run(Duration::from_secs(if quick { 3 } else { seconds }), &output).await,
+        None => {
+            // What was started is stopped with the run, however that ends.
+            tokio::select! { biased;
+                stopped = told_to_stop() => stopped.and_then(|()| anyhow::bail!("stopped before its end")),
+                outcome = plan::run(Duration::from_secs(if quick { 3 } else { seconds }), &output) => outcome,
+            }
+        }
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "load: {error:#}");
