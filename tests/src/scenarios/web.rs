@@ -137,6 +137,7 @@ async fn the_same_port_serves_grpc_its_description_and_its_health() {
     let public = [
         "billing.v1.BillingService",
         "command.v1.CommandService",
+        "operator.v1.MaintenanceService",
         "operator.v1.OperatorService",
         "order.v1.OrderService",
         "registration.v1.RegistrationService",
