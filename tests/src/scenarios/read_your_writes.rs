@@ -45,6 +45,7 @@ async fn a_query_never_shows_less_than_its_caller_has_seen() {
     let shop = TestShop::start().await;
     let (customer, card) = shop.customer_with_card().await;
     let (_, order) = buy(&customer, "before", &card).await.unwrap();
+    has_profile(&customer).await;
     let held = hold_replicas(&shop, "order").await;
     let token = rename(&customer, "Renamed", "").await.unwrap().receipt.unwrap().consistency_token;
     list(&customer, "").await.unwrap();
@@ -73,7 +74,7 @@ async fn a_query_waits_no_longer_than_its_deadline_allows() {
 async fn a_command_is_not_begun_before_what_its_caller_has_seen_is_here() {
     let shop = curt().await;
     let (customer, card) = shop.customer_with_card().await;
-    retry(|| profile(&customer, "")).await;
+    has_profile(&customer).await;
     let token = next_name_of(&customer);
     let placed = place(&customer, "early", &card, &token).await.unwrap().receipt.unwrap();
     assert_eq!(placed.state(), State::Accepted);
@@ -121,7 +122,7 @@ async fn a_successor_waits_for_a_predecessor_that_was_lost_until_it_is_sent_agai
 async fn a_successor_waits_for_a_predecessor_at_another_service() {
     let mut shop = curt().await;
     let (customer, card) = shop.customer_with_card().await;
-    retry(|| profile(&customer, "")).await;
+    has_profile(&customer).await;
     shop.stop_role(Role::Order).await.unwrap();
     let token = place(&customer, "key", &card, "").await.unwrap().receipt.unwrap().consistency_token;
     let renamed = rename(&customer, "Renamed", &token).await.unwrap().receipt.unwrap();
@@ -143,9 +144,14 @@ async fn someone_else_s_command_is_waited_for_in_vain() {
     let token = ConsistencyToken::of_command(&name).to_string();
     retry(|| profile(&customer, &token)).await;
     list(&customer, &token).await.unwrap();
-    retry(|| profile(&other, "")).await;
+    has_profile(&other).await;
     is_behind(&profile(&other, &token).await.unwrap_err());
     is_behind(&list(&other, &token).await.unwrap_err());
+}
+
+/// The profile appears because of the registration, a moment later.
+async fn has_profile(customer: &Customer) {
+    eventually("there is a profile", async || profile(customer, "").await.is_ok()).await;
 }
 
 /// Keeps a service from writing, and so its replicas from moving on, until this is rolled back.
