@@ -103,7 +103,8 @@ impl Book {
         let mut found: HashMap<(String, String), cursor::Model> =
             rows.into_iter().map(|row| ((row.subscription.clone(), row.key.clone()), row)).collect();
         for id in ids {
-            let row = found.remove(&(id.0.to_owned(), id.1.to_string())).unwrap_or_else(|| cursor::empty(&id));
+            let row = found.remove(&(id.0.to_owned(), id.1.to_string()));
+            let row = row.ok_or_else(|| Error::Failed(format!("the cursor of {} for {} was not found", id.0, id.1)))?;
             self.cursors.insert(id, Entry { row, new: false, changed: false });
         }
         Ok(())

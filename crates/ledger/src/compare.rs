@@ -24,6 +24,8 @@ pub enum Compared {
 
 /// How the reason of a key begins that has diverged.
 pub(crate) const DIVERGED: &str = "diverged: ";
+/// How the reason of a key begins whose next row does not fit to its owner's log.
+pub(crate) const DAMAGED: &str = "diverged: its owner's log is damaged";
 /// The reason of a key that an operator lets go on from the last row that its owner has.
 pub(crate) const ACCEPTED: &str = "its owner's log is accepted as it stands";
 
@@ -95,11 +97,8 @@ impl Ledger {
     fn compared(&self, row: Cursor, events: &[Record], now: Micros) -> (Compared, Cursor) {
         let newest = events.last().map_or(0, |record| record.revision);
         let at = events.iter().find(|record| record.revision == row.revision);
-        if let Some(record) = broken(&row, events) {
-            let reason = format!(
-                "{DIVERGED}its owner's log is damaged: revision {} does not follow from the one before",
-                record.revision
-            );
+        if let Some(record) = damaged(&row, events) {
+            let reason = format!("{DAMAGED}: revision {} does not follow from the one before", record.revision);
             let parked = Cursor { state: State::Parked, due: None, reason: Some(reason.clone()), ..row };
             return (Compared::Diverged(reason), parked);
         }
@@ -135,11 +134,12 @@ impl Ledger {
     }
 }
 
-/// The first event that does not follow from its predecessor, or, if it is the key's first, from nothing.
-fn broken<'e>(row: &Cursor, events: &'e [Record]) -> Option<&'e Record> {
-    let follows = |past: History, record: &Record| past.then(&record.type_name, &record.body) == record.history;
-    let first = events.first().filter(|first| row.revision == 0 && !follows(History::default(), first));
-    first.or_else(|| events.windows(2).find(|pair| !follows(pair[0].history, &pair[1])).map(|pair| &pair[1]))
+/// The event that is to be applied next, if it does not follow from the one that was applied last as the owner has them both.
+fn damaged<'e>(row: &Cursor, events: &'e [Record]) -> Option<&'e Record> {
+    let at = |revision: i64| events.iter().find(|record| record.revision == revision);
+    let past = if row.revision == 0 { History::default() } else { at(row.revision)?.history };
+    at(row.revision + 1)
+        .filter(|next| next.revision > row.dropped && past.then(&next.type_name, &next.body) != next.history)
 }
 
 /// A comparison begins with an audit of the whole log, so that keys that have no cursor are found, too.

@@ -6,7 +6,7 @@ use proto::operator::v1::{
     RedriveRequest, RedriveResponse,
 };
 
-use crate::compare::{ACCEPTED, DIVERGED};
+use crate::compare::{ACCEPTED, DAMAGED, DIVERGED};
 use crate::error::{Code, Error, Rejection, Result};
 use crate::reader::Reader;
 use crate::store::parked::{self, Selection};
@@ -118,7 +118,7 @@ pub async fn drop_parked(cx: &mut Tx, request: DropRequest) -> Result<DropRespon
             // What comes after it is read from the owner's log, and it itself with its history: only then the cursor moves.
             let (id, cursor) = parked_cursor(cx, &row).await?;
             let (state, due, dropped) = (cursor::State::Waiting, Some(cx.now.0), row.revision);
-            let moved = if has_diverged(&cursor) {
+            let moved = if has_diverged(&cursor) && !is_damaged(&cursor) {
                 accepted(cursor, cx.now)
             } else {
                 cursor::Model { state, due, dropped, attempts: 0, ..cursor }
@@ -151,6 +151,11 @@ pub async fn drop_parked(cx: &mut Tx, request: DropRequest) -> Result<DropRespon
 
 fn has_diverged(cursor: &cursor::Model) -> bool {
     cursor.reason.as_deref().is_some_and(|reason| reason.starts_with(DIVERGED))
+}
+
+/// The row that failed is damaged in its owner's log: it can be skipped, but nothing goes on from it as it stands.
+fn is_damaged(cursor: &cursor::Model) -> bool {
+    cursor.reason.as_deref().is_some_and(|reason| reason.starts_with(DAMAGED))
 }
 
 /// What was done on a past that its owner has no longer stands. The key goes on from the last row that the owner's log has.

@@ -1,7 +1,7 @@
 //! What was set aside, in an operator's hands.
 
-use event::{Id, Key};
-use millrace_ledger::{Caller, Delivery, Input, Outcome, operator};
+use event::{Id, Key, Record};
+use millrace_ledger::{Caller, Compared, Delivery, Input, Outcome, operator};
 use proto::Message;
 use proto::operator::v1::{DropRequest, ListParkedRequest, Parked, ParkedKind, ParkedState, RedriveRequest};
 
@@ -16,6 +16,7 @@ on_both!(
     a_parked_key_is_driven_again_and_goes_on_in_order,
     a_parked_key_that_fails_again_parks_again,
     a_dropped_revision_is_skipped_recorded_and_shown_for_ever,
+    a_damaged_row_of_an_owner_stops_its_key_until_it_is_dropped,
     a_drop_of_another_revision_changes_nothing,
     the_event_behind_a_dropped_one_is_not_dropped_with_it,
     a_parked_answer_is_driven_again_without_asking_again,
@@ -347,4 +348,18 @@ async fn what_is_not_parked_cannot_be_decided_about(shop: &Shop) {
     assert_eq!(all(shop).await, [], "what keeps no receipt leaves nothing to drive again");
     shop.forward(SECOND);
     assert_eq!(shop.due().await.len(), 1, "it still waits, as before");
+}
+
+async fn a_damaged_row_of_an_owner_stops_its_key_until_it_is_dropped(shop: &Shop) {
+    let id = shop.id();
+    let (first, second, third) = (created(id, 1, ""), created(id, 2, ""), created(id, 3, ""));
+    let damaged = Record { body: created(id, 2, "write damaged").body, ..second };
+    shop.one(streamed(&first)).await;
+    assert_eq!(shop.one(from_log(&damaged)).await, Outcome::Noted);
+    let events = [first, damaged.clone(), third.clone()];
+    let compared = shop.ledger.compare("replica", &order(id), &events).await.unwrap();
+    assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("damaged")), "{compared:?}");
+    ended(&shop.one(drop_it(shop, &only(shop).await)).await);
+    assert_eq!(shop.batch([from_log(&damaged), from_log(&third)]).await, [Outcome::Skipped, Outcome::Applied]);
+    assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 3], vec![]));
 }

@@ -144,7 +144,10 @@ pub(super) fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
         (State::Parked | State::Comparing, _) | (State::Waiting, Means::Stream | Means::StreamLate) => Verdict::Note,
         // Epochs only rise along a key, so the revision that was applied is not the one that the owner has now.
         _ if record.revision < next => Verdict::Compare,
-        _ if record.revision == next && goes_on_from(cursor, record) => Verdict::Apply,
+        // What an operator has dropped is not applied, so its past does not matter.
+        _ if record.revision == next && (record.revision <= cursor.dropped || goes_on_from(cursor, record)) => {
+            Verdict::Apply
+        }
         _ if record.revision == next => Verdict::Compare,
         (State::Waiting, _) => Verdict::Note,
         (State::Flowing, Means::Stream) => Verdict::Gap,

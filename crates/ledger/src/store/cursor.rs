@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use event::{Key, Micros};
@@ -56,7 +57,8 @@ fn those(ids: &[CursorId]) -> Condition {
         .fold(Condition::any(), Condition::add)
 }
 
-/// Locks the rows in one order, and on Postgres writes those that are missing before. A revision is applied only under this lock.
+/// Locks the rows in one order, and on Postgres writes those that are missing before. One row for each, be it in the table yet or not. A
+/// revision is applied only under this lock.
 pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -66,7 +68,13 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<
         insert_missing(txn, ids).await?;
     }
     let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);
-    rows.lock_exclusive().all(txn).await
+    let mut rows = rows.lock_exclusive().all(txn).await?;
+    if rows.len() < ids.len() {
+        let found: HashSet<_> = rows.iter().map(|row| (row.subscription.clone(), row.key.clone())).collect();
+        let is_missing = |row: &Model| !found.contains(&(row.subscription.clone(), row.key.clone()));
+        rows.extend(ids.iter().map(empty).filter(is_missing));
+    }
+    Ok(rows)
 }
 
 /// The next rows of one subscription for keys of these kinds, in the order of their keys, locked.
@@ -92,7 +100,7 @@ async fn insert_missing(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<(
 }
 
 /// The cursor of a key of which nothing has come yet.
-pub(crate) fn empty((subscription, key): &CursorId) -> Model {
+fn empty((subscription, key): &CursorId) -> Model {
     Model {
         subscription: (*subscription).to_owned(),
         key: key.to_string(),
