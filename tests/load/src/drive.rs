@@ -127,7 +127,7 @@ pub(crate) struct Processed(Mutex<HashMap<String, Heard>>);
 
 #[derive(Debug)]
 enum Heard {
-    /// By us, before anybody asked.
+    /// Perhaps before anybody asked.
     Already,
     Awaited(oneshot::Sender<()>),
 }
@@ -149,21 +149,17 @@ impl Processed {
     }
 
     fn hear(&self, order: &str) {
-        match self.orders().entry(order.to_owned()) {
-            Entry::Vacant(vacant) => drop(vacant.insert(Heard::Already)),
-            Entry::Occupied(occupied) => {
-                if let Heard::Awaited(sender) = occupied.remove() {
-                    let _ = sender.send(());
-                }
-            }
+        // An event may come twice.
+        if let Some(Heard::Awaited(sender)) = self.orders().insert(order.to_owned(), Heard::Already) {
+            let _ = sender.send(());
         }
     }
 
     async fn wait_for(&self, order: &str) -> Result<()> {
         let (sender, receiver) = oneshot::channel();
-        if let Some(Heard::Already) = self.orders().insert(order.to_owned(), Heard::Awaited(sender)) {
-            self.orders().remove(order);
-            return Ok(());
+        match self.orders().entry(order.to_owned()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(Heard::Awaited(sender))),
+            Entry::Occupied(_) => return Ok(()),
         }
         let Ok(heard) = timeout(PATIENCE, receiver).await else { bail!("order {order} was not PROCESSED") };
         Ok(heard?)

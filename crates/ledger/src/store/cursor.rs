@@ -57,23 +57,20 @@ fn those(ids: &[CursorId]) -> Condition {
         .fold(Condition::any(), Condition::add)
 }
 
-/// Locks the rows in one order, and on Postgres writes those that are missing before. One row for each, be it in the table yet or not. A
-/// revision is applied only under this lock.
+/// Locks the rows in one order, and gives those that are missing as they begin. A revision is applied only under this lock.
 pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    // One transaction at a time writes SQLite, so nobody can insert what is missing before this one ends.
+    let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);
     if txn.get_database_backend() == DbBackend::Postgres {
         insert_missing(txn, ids).await?;
+        return rows.lock_exclusive().all(txn).await;
     }
-    let rows = Entity::find().filter(those(ids)).order_by_asc(Column::Subscription).order_by_asc(Column::Key);
-    let mut rows = rows.lock_exclusive().all(txn).await?;
-    if rows.len() < ids.len() {
-        let found: HashSet<_> = rows.iter().map(|row| (row.subscription.clone(), row.key.clone())).collect();
-        let is_missing = |row: &Model| !found.contains(&(row.subscription.clone(), row.key.clone()));
-        rows.extend(ids.iter().map(empty).filter(is_missing));
-    }
+    // One transaction at a time writes SQLite: nobody else can insert what is missing before this one has written it.
+    let mut rows = rows.all(txn).await?;
+    let here: HashSet<(String, String)> = rows.iter().map(|row| (row.subscription.clone(), row.key.clone())).collect();
+    rows.extend(ids.iter().map(empty).filter(|row| !here.contains(&(row.subscription.clone(), row.key.clone()))));
     Ok(rows)
 }
 
