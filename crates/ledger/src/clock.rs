@@ -39,7 +39,31 @@ impl Clock {
     }
 }
 
-/// The process's clock, cut to microseconds. For what is not decided in a transaction: seals, tokens, waiting.
+/// A ledger's clock, and how far it was ahead of the process's when it was last read.
+#[derive(Debug)]
+pub(crate) struct Timepiece {
+    clock: Clock,
+    ahead: AtomicI64,
+}
+
+impl Timepiece {
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self { clock, ahead: AtomicI64::new(0) }
+    }
+
+    pub(crate) async fn now(&self, connection: &impl ConnectionTrait) -> Result<Micros, DbErr> {
+        let now = self.clock.now(connection).await?;
+        self.ahead.store(now.0.saturating_sub(process_now().0), Ordering::Relaxed);
+        Ok(now)
+    }
+
+    /// About what [`now`](Self::now) would say, without asking anybody.
+    pub(crate) fn estimate(&self) -> Micros {
+        Micros(process_now().0.saturating_add(self.ahead.load(Ordering::Relaxed)))
+    }
+}
+
+/// The process's clock, cut to microseconds. For waiting, and for those who have no ledger; another instance's may differ by hours.
 #[expect(clippy::disallowed_methods, reason = "the one place where the process's clock is read")]
 pub fn process_now() -> Micros {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -10,7 +10,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::book::Book;
-use crate::clock::{Chance, Clock};
+use crate::clock::{Chance, Clock, Timepiece};
 use crate::database::Database;
 use crate::delivery::{Answer, Caller, Command, Ended, Prepared};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     /// `service/<name>`: who acts where no user asked.
     pub(crate) name: String,
     pub(crate) chance: Chance,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Timepiece,
     pub(crate) log: Log,
     /// The logs of others that are followed, with the epochs that were audited, by domain.
     pub(crate) followed: RwLock<HashMap<String, (Id, i64)>>,
@@ -135,7 +135,8 @@ impl Ledger {
     /// Takes a migrated database.
     pub async fn open(parts: Parts) -> Result<Self> {
         let txn = parts.db.begin().await?;
-        let now = parts.clock.now(&txn).await?;
+        let clock = Timepiece::new(parts.clock);
+        let now = clock.now(&txn).await?;
         let row = log::read_or_draw(&txn, &parts.chance, now).await?;
         versions::take_over(&txn, &parts.handlers, now).await?;
         let followed = followed_log::all(&txn).await?;
@@ -154,7 +155,7 @@ impl Ledger {
             handlers: parts.handlers,
             retry: parts.retry,
             chance: parts.chance,
-            clock: parts.clock,
+            clock,
             state: parts.state,
             published: Mutex::default(),
             needed: Mutex::default(),
@@ -182,6 +183,12 @@ impl Ledger {
     /// The time at which a transaction that began now would happen.
     pub async fn now(&self) -> Result<Micros> {
         Ok(self.0.clock.now(self.0.db.reader()).await?)
+    }
+
+    /// About the same, without asking the database: its clock as it was last read, and how far the process's has gone since. For what is
+    /// judged outside a transaction; instances whose own clocks differ agree on it.
+    pub fn about_now(&self) -> Micros {
+        self.0.clock.estimate()
     }
 
     /// What a query sees.

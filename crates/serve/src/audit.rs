@@ -127,7 +127,7 @@ impl Auditor {
             let mut heads = self.owners.heads(owner, aggregates, &since).await?;
             more = heads.more;
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;
-            let now = process_now();
+            let now = self.ledger.about_now();
             let on_its_way = |head: &KeyHead| now.since(head.time) < ON_ITS_WAY;
             let behind = if self.streams.is_connected() && behind.iter().any(on_its_way) {
                 tokio::time::sleep(ON_ITS_WAY).await;

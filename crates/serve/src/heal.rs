@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Key, Micros, Record, Schema};
-use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, Means, process_now};
+use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, Means};
 use messaging::Lanes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -131,7 +131,7 @@ impl Healer {
     /// Brings the key that an event's handler waits for. True if its owner answers, and has lacked it for too long.
     async fn bring_what_it_waits_for(&self, due: &Due) -> bool {
         let Some((key, since)) = &due.waits_for else { return false };
-        self.bring(key).await == Some(false) && process_now().since(*since) > self.ledger.retry().absent_after
+        self.bring(key).await == Some(false) && self.ledger.about_now().since(*since) > self.ledger.retry().absent_after
     }
 
     /// Reads a key from its owner, for the subscriptions that follow it. Whether there is such a key; None if its owner does not answer.

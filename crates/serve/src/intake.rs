@@ -8,7 +8,7 @@ use event::{Access, Key, Micros};
 use identity::session::{Refused, Sessions};
 use identity::{Principal, SealError, Verifier, seal};
 use ledger::operator::OPERATOR;
-use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result, process_now};
+use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result};
 use messaging::{Incoming, Intake};
 use proto::command::v1::Seal;
 use tracing::Span;
@@ -135,7 +135,7 @@ impl Judge {
     /// Whether its sender has seen nothing that is not here yet. One that is refused anyway, was done before or comes too late has nothing to
     /// wait for.
     async fn may_begin(&self, command: &mut Command, token: &str, patience: Duration) -> Result<bool> {
-        if token.is_empty() || command.refused.is_some() || process_now() > command.not_after {
+        if token.is_empty() || command.refused.is_some() || self.opened.ledger.about_now() > command.not_after {
             return Ok(true);
         }
         match self.consistency.reached(token, &command.caller, patience).await {
@@ -166,11 +166,12 @@ impl Judge {
         let verified = self.verifier.verify(&sealed, method, body).map_err(Refusal::Seal)?;
         let access = self.opened.schema.method(method).map_or(Access::Internal, |method| method.access);
         may_call(access, &verified.principal)?;
-        if process_now() > verified.not_after {
+        let now = self.opened.ledger.about_now();
+        if now > verified.not_after {
             return Err(Refusal::Forbidden("the seal has expired"));
         }
         let caller = caller(&verified.principal);
-        match self.opened.refused(&caller, process_now()).await.map_err(Refusal::Prepare)? {
+        match self.opened.refused(&caller, now).await.map_err(Refusal::Prepare)? {
             Some(rejection) => Err(Refusal::Prepare(rejection.into())),
             None => Ok(caller),
         }

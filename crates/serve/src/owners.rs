@@ -7,7 +7,7 @@ use bytes::Bytes;
 use event::{History, Id, Key, Micros, Record, headers};
 use http::uri::PathAndQuery;
 use identity::{Principal, Sealer, seal};
-use ledger::{Heads, KeyHead, Place, Since, process_now};
+use ledger::{Heads, KeyHead, Ledger, Place, Since};
 use prost::Message;
 use proto::command::v1::{GetReceiptRequest, GetReceiptResponse, Receipt};
 use proto::eventlog::v1::{
@@ -35,6 +35,8 @@ const RESPONSE_MAX: usize = 64 << 20;
 pub struct Owners {
     servers: BTreeMap<String, Server>,
     sealer: Sealer,
+    /// Seals say its time: the process's may differ from their reader's by more than they are good for.
+    ledger: Ledger,
 }
 
 /// Where a service is, and the way there.
@@ -56,8 +58,8 @@ pub enum OwnerError {
 }
 
 impl Owners {
-    pub fn new(servers: BTreeMap<String, Server>, sealer: Sealer) -> Self {
-        Self { servers, sealer }
+    pub fn new(servers: BTreeMap<String, Server>, sealer: Sealer, ledger: Ledger) -> Self {
+        Self { servers, sealer, ledger }
     }
 
     /// The events of keys after a revision each, sorted by revision within each key; of long histories [`PAGES`] thousand at most, so that
@@ -132,7 +134,7 @@ impl Owners {
     ) -> Result<R, OwnerError> {
         let server = self.servers.get(domain).ok_or_else(|| OwnerError::NoEndpoint(domain.to_owned()))?;
         let body: Bytes = request.encode_to_vec().into();
-        let now = process_now();
+        let now = self.ledger.about_now();
         let statement = seal::statement(&principal, method, &body, now, now.plus(within * 2));
         let sealed = seal::to_text(&self.sealer.seal(domain, &statement)?);
         let span = trace::span::rpc_client(method, &server.address);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use event::{Access, Delivery as Travel, Kind, Method, Micros, Schema};
 use identity::{OwnerKeys, PairKey, Sealer, Verifier};
-use ledger::{Chance, Clock, CommandResult, Delivery, OpenError, Outcome, Retry, process_now};
+use ledger::{Chance, Clock, CommandResult, Delivery, Ledger, OpenError, Outcome, Retry};
 use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,7 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     let (committed, to_relay, to_worker) = Committed::new();
     let lane_tasks = TaskTracker::new();
     let lanes = Lanes::start(&ledger, &committed, &lane_tasks);
-    for delivery in opened.at_start(process_now()) {
+    for delivery in opened.at_start(ledger.about_now()) {
         at_start(name, delivery, &lanes).await?;
     }
 
@@ -110,7 +110,7 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
 
     let tasks = TaskTracker::new();
     tasks.spawn(warn_if_unreached(client, config.broker.url.clone(), stop.clone()));
-    let owners = owners(name, &config)?;
+    let owners = owners(&ledger, name, &config)?;
     let judge = Judge {
         consistency: Consistency::new(Arc::clone(&opened), owners.clone()),
         opened,
@@ -251,7 +251,7 @@ fn start_healing(
     }
 }
 
-fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {
+fn owners(ledger: &Ledger, name: &str, config: &Config) -> Result<Owners, transport::Error> {
     let server = |address: &String| {
         let channel = transport::channel(address, config.tls.as_ref())?;
         Ok(Server { address: address.clone(), channel })
@@ -259,7 +259,7 @@ fn owners(name: &str, config: &Config) -> Result<Owners, transport::Error> {
     let called = config.endpoints.iter().filter(|(domain, _)| config.pair_keys.contains_key(*domain));
     let servers: Result<_, transport::Error> =
         called.map(|(domain, address)| Ok((domain.clone(), server(address)?))).collect();
-    Ok(Owners::new(servers?, Sealer::new(name, config.pair_keys.clone())))
+    Ok(Owners::new(servers?, Sealer::new(name, config.pair_keys.clone()), ledger.clone()))
 }
 
 /// Answers calls until told to stop, and then those that were begun.
