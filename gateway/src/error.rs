@@ -170,6 +170,12 @@ impl Refusal {
         }
     }
 
+    /// Whether a call to an owner may have ended with its connection, and not by anybody's word.
+    pub fn is_unanswered(status: &Status) -> bool {
+        let broken = status.source().is_some_and(|source| !is_timeout(source));
+        !is_ours(status) && (broken || status.code() == Code::Unavailable)
+    }
+
     /// What a call to an owner failed with, as the client may see it. An owner's own errors carry an `ErrorInfo` of ours and pass; what
     /// anything in between says does not.
     pub fn from_owner(status: Status) -> Self {

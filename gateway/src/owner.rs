@@ -14,6 +14,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::Instrument as _;
 
+use crate::error::Refusal;
+
 /// How commands reach their owner directly.
 pub const DELIVER: &str = "millrace.command.v1.DeliveryService/Deliver";
 
@@ -22,6 +24,10 @@ pub const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
 
 /// An answer larger than this is not passed on.
 const ANSWER_LEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Between attempts at a question that nobody answered: a connection ends with the instance at its end, and a new one finds another. If there
+/// is none, it is soon told.
+const ASK_AGAIN: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
 
 /// A service, as the gateway calls it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,8 +68,17 @@ impl Owner {
         result.map(tonic::Response::into_inner)
     }
 
+    /// Calls a method that changes nothing, so that it may be called again.
+    pub async fn ask(&self, method: &str, onward: Onward, body: Bytes) -> Result<Bytes, Status> {
+        again(|| self.call(method, onward.clone(), body.clone())).await
+    }
+
     /// Calls a method that goes on answering.
     pub async fn watch(&self, method: &str, onward: Onward, body: Bytes) -> Result<Streaming<Bytes>, Status> {
+        again(|| self.watch_once(method, onward.clone(), body.clone())).await
+    }
+
+    async fn watch_once(&self, method: &str, onward: Onward, body: Bytes) -> Result<Streaming<Bytes>, Status> {
         let span = trace::span::rpc_client(method, &self.address);
         let call = async {
             let (mut grpc, path) = prepare(&self.streams, method).await?;
@@ -81,7 +96,7 @@ impl Owner {
 
     /// Reads a receipt. `onward` carries the seal of exactly this request.
     pub async fn receipt(&self, onward: Onward, request: &GetReceiptRequest) -> Result<GetReceiptResponse, Status> {
-        decode(self.call(GET_RECEIPT, onward, request.encode_to_vec().into()).await?)
+        decode(self.ask(GET_RECEIPT, onward, request.encode_to_vec().into()).await?)
     }
 
     #[cfg(test)]
@@ -89,6 +104,17 @@ impl Owner {
         let address = "http://127.0.0.1:1";
         Self::new(domain.to_owned(), address.to_owned(), None).unwrap()
     }
+}
+
+/// Calls until somebody answers, a few times.
+async fn again<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> Result<T, Status> {
+    for pause in ASK_AGAIN {
+        match call().await {
+            Err(status) if Refusal::is_unanswered(&status) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    call().await
 }
 
 async fn prepare(channel: &Channel, method: &str) -> Result<(Grpc<Channel>, PathAndQuery), Status> {

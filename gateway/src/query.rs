@@ -20,7 +20,7 @@ impl Gateway {
     /// Asks once.
     pub(crate) async fn query(&self, call: &Call, owner: &Owner, body: Bytes) -> Result<Bytes, Refusal> {
         let onward = Onward { within: Some(call.deadline.left()), ..self.onward(call, owner, &body)? };
-        owner.call(&call.route.method.name, onward, body).await.map_err(Refusal::from_owner)
+        owner.ask(&call.route.method.name, onward, body).await.map_err(Refusal::from_owner)
     }
 
     /// Asks for answers that go on coming. Each is taken from the owner only when the client has room for it.

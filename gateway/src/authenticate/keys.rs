@@ -68,7 +68,7 @@ impl KeySource {
         let onward = Onward { seal, within: Some(TIMEOUT), ..Onward::default() };
         // The channel waits for a connection without an end of its own.
         let answer =
-            tokio::time::timeout(TIMEOUT, registration.call(LIST_SIGNING_KEYS, onward, body.into())).await.ok()?;
+            tokio::time::timeout(TIMEOUT, registration.ask(LIST_SIGNING_KEYS, onward, body.into())).await.ok()?;
         match answer {
             Ok(bytes) => ListSigningKeysResponse::decode(bytes).ok(),
             Err(status) => {
