@@ -76,7 +76,7 @@ pub(crate) fn serves(port: u16, name: &str) -> bool {
 }
 
 /// A port that nobody listens on now. Processes and calls begin at different places, so that they seldom meet.
-pub(crate) fn free_port() -> Result<u16, Error> {
+pub fn free_port() -> Result<u16, Error> {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let calls = u32::from(CALLS.fetch_add(1, Ordering::Relaxed));
     let width = u32::from(PORTS.end - PORTS.start);

@@ -14,6 +14,7 @@ use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
 pub use binary::{Binary, MINIMUM, Version};
 pub use child::{Broker, Config};
+pub use launch::free_port;
 pub use lock::Lock;
 pub use server::{Server, Settings, tick};
 pub use supervisor::{SUBCOMMAND, supervise};

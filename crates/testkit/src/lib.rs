@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test kit reports by panicking")]
 
 mod client;
+mod cluster;
 mod eventually;
 mod ledger;
 mod nats;
@@ -11,6 +12,7 @@ mod postgres;
 mod protos;
 
 pub use client::{Client, Done, Refusal};
+pub use cluster::NatsCluster;
 pub use eventually::{eventually, eventually_some, within};
 pub use ledger::TestLedger;
 pub use nats::NatsServer;

@@ -31,11 +31,17 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts one on a free port. Panics with one sentence if there is no usable executable.
     pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same, with more arguments for the executable.
+    pub(crate) async fn start_with(arguments: Vec<OsString>) -> Self {
         let folder = folder();
         let store = folder.path().join("nats");
         let settings = Settings { store, port: None, max_payload: 1 << 20, sync_interval: None };
         let running = Arc::default();
-        let command = vec![executable().into_os_string()];
+        let mut command = vec![executable().into_os_string()];
+        command.extend(arguments);
         let port = launch(command.clone(), settings.clone(), &running).await;
         Self { command, settings: Settings { port: Some(port), ..settings }, running, port, _folder: folder }
     }

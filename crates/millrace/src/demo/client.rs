@@ -67,6 +67,12 @@ impl Customer {
         Self { channel, authorization: format!("Bearer {access_token}"), user_id }
     }
 
+    /// The same customer in the same session, through another gateway.
+    #[must_use]
+    pub fn at(&self, channel: Channel) -> Self {
+        Self { channel, ..self.clone() }
+    }
+
     /// Adds a card, and gives the payment method's id.
     pub async fn add_card(&self, card_token: &str, country: &str) -> Result<String, Status> {
         let request = AddPaymentMethodRequest {

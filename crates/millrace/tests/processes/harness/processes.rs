@@ -26,13 +26,23 @@ pub(crate) struct Processes {
     variables: BTreeMap<String, String>,
     addresses: BTreeMap<Role, SocketAddr>,
     pub(crate) provider: String,
-    nats: NatsServer,
+    nats: Option<NatsServer>,
     folder: TempDir,
 }
 
 impl Processes {
     pub(crate) async fn start(database: Database) -> Self {
         let nats = NatsServer::start().await;
+        let mut this = Self::prepare(database, nats.url()).await;
+        this.nats = Some(nats);
+        for role in Role::ALL {
+            this.run(role);
+        }
+        this
+    }
+
+    /// All that processes need; none runs yet.
+    pub(super) async fn prepare(database: Database, nats_url: String) -> Self {
         let folder = testkit::folder();
         let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let template = match database {
@@ -42,7 +52,7 @@ impl Processes {
         let provider =
             template.replace("{service}", if matches!(database, Database::Sqlite) { "provider" } else { "billing" });
         let mut variables: BTreeMap<String, String> = BTreeMap::from([
-            ("MILLRACE_NATS_URL".to_owned(), nats.url()),
+            ("MILLRACE_NATS_URL".to_owned(), nats_url),
             ("MILLRACE_DATABASE".to_owned(), template),
             ("MILLRACE_LOG".to_owned(), "warn".to_owned()),
             ("MILLRACE_ANSWER_WAIT_MS".to_owned(), "500".to_owned()),
@@ -55,11 +65,7 @@ impl Processes {
         for (role, address) in &addresses {
             variables.insert(endpoint_variable(role.name()), format!("http://{address}"));
         }
-        let mut this = Self { running: BTreeMap::new(), other: None, variables, addresses, provider, nats, folder };
-        for role in Role::ALL {
-            this.run(role);
-        }
-        this
+        Self { running: BTreeMap::new(), other: None, variables, addresses, provider, nats: None, folder }
     }
 
     pub(crate) fn gateway(&self) -> Channel {
@@ -69,7 +75,7 @@ impl Processes {
     /// Runs a second gateway, which shares nothing with the first but the broker and the services.
     pub(crate) fn add_gateway(&mut self) -> Channel {
         let address = free_address();
-        self.other = Some((self.spawn(Role::Gateway, address), address));
+        self.other = Some((self.spawn(Role::Gateway, address, &[]), address));
         channel(address)
     }
 
@@ -103,8 +109,9 @@ impl Processes {
 
     /// Kills nats-server at once, and starts it again on the same store.
     pub(crate) async fn kill_broker(&self) {
-        self.nats.kill();
-        self.nats.restart().await;
+        let nats = self.nats.as_ref().unwrap();
+        nats.kill();
+        nats.restart().await;
     }
 
     async fn end(&mut self, role: Role, signal: Signal) {
@@ -114,11 +121,22 @@ impl Processes {
     }
 
     fn run(&mut self, role: Role) {
-        let child = self.spawn(role, self.addresses[&role]);
+        let child = self.spawn(role, self.addresses[&role], &[]);
         self.running.insert(role, child);
     }
 
-    fn spawn(&self, role: Role, address: SocketAddr) -> Child {
+    /// What is started from now on has these variables, too.
+    pub(super) fn set(&mut self, variables: &[(&str, String)]) {
+        self.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    }
+
+    /// Where the others call this role.
+    pub(super) fn address(&self, role: Role) -> SocketAddr {
+        self.addresses[&role]
+    }
+
+    /// Starts a process, with more variables than all have.
+    pub(super) fn spawn(&self, role: Role, address: SocketAddr, more: &[(&str, String)]) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -128,17 +146,25 @@ impl Processes {
             .args(["run", role.name(), "--listen", &format!("{role}={address}")])
             .env_clear()
             .envs(&self.variables)
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap()
     }
 
+    /// Whether any instance of a role has logged this.
+    pub(crate) fn said(&self, role: Role, words: &str) -> bool {
+        self.log(role).contains(words)
+    }
+
     /// What the processes have said, for the report of a failure.
     pub(crate) fn logs(&self) -> String {
-        let log =
-            |role: Role| std::fs::read_to_string(self.folder.path().join(format!("{role}.log"))).unwrap_or_default();
-        Role::ALL.map(|role| format!("--- {role}\n{}", tail(&log(role)))).join("\n")
+        Role::ALL.map(|role| format!("--- {role}\n{}", tail(&self.log(role)))).join("\n")
+    }
+
+    fn log(&self, role: Role) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{role}.log"))).unwrap_or_default()
     }
 }
 
@@ -155,7 +181,7 @@ impl Drop for Processes {
     }
 }
 
-fn channel(address: SocketAddr) -> Channel {
+pub(super) fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
@@ -166,9 +192,9 @@ fn tail(log: &str) -> String {
 
 /// Below the ephemeral ports, so that no outgoing connection takes it while its process is down; and from a block of the test process's own,
 /// so that no other test does.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let block = 12_000 + u16::try_from(std::process::id() % 500).unwrap() * PORTS;
+    let block = 12_000 + u16::try_from(std::process::id() % 100).unwrap() * PORTS;
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], block + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS));
         if TcpListener::bind(address).is_ok() {
@@ -177,8 +203,8 @@ fn free_address() -> SocketAddr {
     }
 }
 
-/// The tests of one process, each with a port for each role.
-const PORTS: u16 = 16;
+/// A port for each instance of each role, and one for its metrics; and as many again, for those that take their places.
+const PORTS: u16 = 80;
 
 /// A fresh database with a schema for each service.
 async fn postgres() -> String {

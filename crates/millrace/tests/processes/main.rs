@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod harness;
+mod many;
 
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ async fn a_service_that_is_told_to_stop_loses_nothing() {
 async fn a_gateway_that_is_killed_costs_no_client_more_than_one_retry() {
     let mut processes = Processes::start(Database::Sqlite).await;
     let gateways = [processes.gateway(), processes.add_gateway()];
-    let mut shoppers = Shoppers::enter(&gateways).await;
+    let mut shoppers = Shoppers::enter(&gateways, "tok_approved").await;
     shoppers.bought(20).await;
     processes.kill_for_now(Role::Gateway).await;
     shoppers.bought(20).await;

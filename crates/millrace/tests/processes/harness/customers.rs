@@ -49,7 +49,7 @@ async fn shop(gateway: Channel, number: usize, orders: usize, enough: &Cancellat
 }
 
 /// As a client does: what may still happen is asked for again, under the same key.
-pub(super) async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
+pub(crate) async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
     loop {
         match call().await {
             Ok(answer) => return answer,

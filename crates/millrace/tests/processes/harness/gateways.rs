@@ -31,7 +31,8 @@ pub(crate) struct Shoppers {
 }
 
 impl Shoppers {
-    pub(crate) async fn enter(gateways: &[Channel; 2]) -> Self {
+    /// They pay with cards of this kind.
+    pub(crate) async fn enter(gateways: &[Channel; 2], card: &'static str) -> Self {
         for gateway in gateways {
             serves(gateway).await;
         }
@@ -39,7 +40,7 @@ impl Shoppers {
         let (mut tasks, enough) = (JoinSet::new(), CancellationToken::new());
         for number in 0..SHOPPERS {
             let shopper = Shopper::enter(gateways, number).await;
-            tasks.spawn(shopper.shop(count.clone(), enough.clone()));
+            tasks.spawn(shopper.shop(card, count.clone(), enough.clone()));
         }
         Self { tasks, bought, enough }
     }
@@ -80,17 +81,14 @@ impl Shopper {
         let address = format!("shopper-{number}@example.com");
         let person =
             Person { address: &address, password: "a password of some length", name: "Shopper", country: "DE" };
-        let enter = |gateway: &Channel| {
-            let (gateway, person) = (gateway.clone(), &person);
-            async move { retry(|| Customer::enter(gateway.clone(), person)).await }
-        };
-        let at = [enter(&gateways[0]).await, enter(&gateways[1]).await];
+        let customer = retry(|| Customer::enter(gateways[0].clone(), &person)).await;
+        let at = gateways.clone().map(|gateway| customer.at(gateway));
         Self { at, prefers: number % 2, retried: 0 }
     }
 
     /// Buys, watches what was bought, and looks at all of it, again and again.
-    async fn shop(mut self, count: watch::Sender<usize>, enough: CancellationToken) -> (Bought, usize) {
-        let card = self.call(|at| async move { at.add_card("tok_approved", "DE").await }).await;
+    async fn shop(mut self, card: &str, count: watch::Sender<usize>, enough: CancellationToken) -> (Bought, usize) {
+        let card = self.call(|at| async move { at.add_card(card, "DE").await }).await;
         let mut ids = BTreeSet::new();
         for order in (0..ORDERS_MAX).take_while(|_| !enough.is_cancelled()) {
             let (key, card) = (format!("order-{order}"), card.clone());
