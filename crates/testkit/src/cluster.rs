@@ -1,5 +1,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
 use broker::free_port;
@@ -53,9 +54,9 @@ impl NatsCluster {
         self.nodes.iter().map(|node| node.server.url()).collect::<Vec<_>>().join(",")
     }
 
-    /// How many nodes there are. They are numbered from 0.
-    pub fn len(&self) -> usize {
-        self.nodes.len()
+    /// The numbers of its nodes.
+    pub fn nodes(&self) -> Range<usize> {
+        0..self.nodes.len()
     }
 
     /// Kills a node, as a crash does.

@@ -25,7 +25,8 @@ pub(crate) struct Fleet {
     pub(crate) processes: Processes,
     instances: BTreeMap<Role, Vec<Instance>>,
     balancers: BTreeMap<Role, Balancer>,
-    _nats: Option<NatsServer>,
+    /// Its own broker; one of several nodes is its test's.
+    nats: Option<NatsServer>,
 }
 
 struct Instance {
@@ -39,7 +40,7 @@ impl Fleet {
     pub(crate) async fn start(each: usize) -> Self {
         let nats = NatsServer::start().await;
         let mut this = Self::gateways_at(nats.url(), &[]).await;
-        this._nats = Some(nats);
+        this.nats = Some(nats);
         for _ in 0..each {
             this.add_to_all().await;
         }
@@ -54,7 +55,7 @@ impl Fleet {
         for role in Role::services() {
             balancers.insert(role, Balancer::at(processes.address(role)).await);
         }
-        let mut this = Self { processes, instances: BTreeMap::new(), balancers, _nats: None };
+        let mut this = Self { processes, instances: BTreeMap::new(), balancers, nats: None };
         this.spawn(Role::Gateway, &[]);
         this.spawn(Role::Gateway, &[]);
         this
