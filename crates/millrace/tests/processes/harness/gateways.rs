@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use millrace::demo::{Customer, Person};
+use proto::command::v1::State;
 use proto::order::v1::OrderStatus;
 use testkit::within;
 use tokio::sync::watch;
@@ -124,6 +125,7 @@ impl Shopper {
 
 /// The order is not there before its command has ended.
 async fn ended(at: Customer, command: String, id: String) -> Result<(), Status> {
-    at.wait_command(&command).await?;
+    // A command may wait for a leader of its queue's nodes longer than one call for it.
+    while at.wait_command(&command).await?.receipt.is_some_and(|receipt| receipt.state() == State::Accepted) {}
     at.watch(&id, |order| order.status() != OrderStatus::Pending).await.map(drop)
 }
