@@ -125,6 +125,10 @@ impl Auditor {
         while more {
             let since = self.ledger.followed(subscription, owner).await?.since;
             let mut heads = self.owners.heads(owner, aggregates, &since).await?;
+            if since.log_id.is_none() {
+                // Its events are waiting to be taken in, and need not wait for what follows.
+                self.ledger.meet(owner, heads.log_id, heads.epoch);
+            }
             more = heads.more;
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;
             let now = self.ledger.about_now();

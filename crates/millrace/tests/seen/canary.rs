@@ -133,7 +133,9 @@ async fn ended(
 ) -> Order {
     let command = placed.unwrap().0.receipt.unwrap().command;
     let order = command.rsplit('/').next().unwrap();
-    let order = ada.watch(order, |order| order.status() != OrderStatus::Pending).await.unwrap();
+    // A slow machine answers ACCEPTED, and then there is no order yet.
+    let watch = async || ada.watch(order, |order| order.status() != OrderStatus::Pending).await.ok();
+    let order = testkit::eventually_some("the order ends", watch).await;
     assert_eq!(order.status(), status);
     order
 }

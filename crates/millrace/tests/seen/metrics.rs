@@ -61,8 +61,7 @@ async fn a_run(up: &Up) -> (Customer, Vec<String>) {
     up.nats.stop().await;
     ids.push(place(&customer, "second", &card).await);
     up.nats.restart().await;
-    let second = &ids[1];
-    customer.watch(second, |order| order.status() == OrderStatus::Processed).await.unwrap();
+    processed(&customer, &ids[1]).await;
     let mut grpc = tonic::client::Grpc::new(up.gateway());
     grpc.ready().await.unwrap();
     let path = "/millrace.order.v1.OrderService/NoSuchMethod".parse().unwrap();
@@ -79,8 +78,14 @@ async fn place(customer: &Customer, key: &str, card: &str) -> String {
 
 async fn order(customer: &Customer, key: &str, card: &str) -> String {
     let id = place(customer, key, card).await;
-    customer.watch(&id, |order| order.status() == OrderStatus::Processed).await.unwrap();
+    processed(customer, &id).await;
     id
+}
+
+/// A slow machine answers ACCEPTED, and then there is no order to watch yet.
+async fn processed(customer: &Customer, id: &str) {
+    let watch = async || customer.watch(id, |order| order.status() == OrderStatus::Processed).await.ok();
+    eventually_some("the order is processed", watch).await;
 }
 
 fn tells_what_happened(samples: &Samples) {
