@@ -4,7 +4,7 @@ use ::event::{History, Key, Micros, Record};
 
 use sea_orm::DatabaseTransaction;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
 use crate::store::followed_log;
@@ -34,6 +34,9 @@ impl Ledger {
     /// whether or not it differs; only for replicas.
     pub async fn begin_comparison(&self, name: &str, anew: bool) -> Result<()> {
         let txn = self.0.db.begin().await?;
+        if followed_log::of(&txn, name).await?.is_empty() {
+            return Err(Error::Transient(format!("{name} has not met the logs that it follows yet")));
+        }
         begin(&txn, name, anew).await?;
         txn.commit().await?;
         self.want_audit();

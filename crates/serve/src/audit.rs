@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Micros;
-use ledger::{KeyHead, Ledger, process_now};
+use ledger::{Heads, KeyHead, Ledger, Place, process_now};
 use messaging::Streams;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -126,8 +126,9 @@ impl Auditor {
             let since = self.ledger.followed(subscription, owner).await?.since;
             let mut heads = self.owners.heads(owner, aggregates, &since).await?;
             if since.log_id.is_none() {
-                // Its events are waiting to be taken in, and need not wait for what follows.
-                self.ledger.meet(owner, heads.log_id, heads.epoch);
+                // Now it is known which log is followed: its events are waiting, and need not wait for what follows.
+                let met = Heads { heads: Vec::new(), place: Place::default(), ..heads.clone() };
+                self.ledger.audited(subscription, owner, &met).await?;
             }
             more = heads.more;
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;

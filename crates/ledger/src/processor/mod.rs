@@ -241,12 +241,13 @@ impl Ledger {
             }
             locked => locked?,
         }
-        tx.found = self.reads(batch).find(&tx.txn).await.map_err(Error::from)?;
+        tx.found = self.reads(tx, batch).find(&tx.txn).await.map_err(Error::from)?;
         Ok(())
     }
 
-    /// What the handlers of a batch declare that they will read.
-    fn reads(&self, batch: &[Delivery]) -> Reads {
+    /// What the handlers of a batch declare that they will read. What comes to no handler reads nothing: an event that was dropped because
+    /// it could not be read for must not fail for that.
+    fn reads(&self, tx: &Tx, batch: &[Delivery]) -> Reads {
         let (handlers, mut reads) = (&self.0.handlers, Reads::default());
         for delivery in batch {
             match &delivery.input {
@@ -256,6 +257,10 @@ impl Ledger {
                     }
                 }
                 Input::Event(event) => {
+                    let cursor = tx.book.cursor(&(event.subscription, event.record.key.clone()));
+                    if cursor.is_ok_and(|cursor| event.record.revision <= cursor.dropped.max(cursor.revision)) {
+                        continue;
+                    }
                     let subscription = handlers.subscriptions.get(event.subscription);
                     let declared =
                         subscription.and_then(|subscription| subscription.reads.get(&event.record.type_name));
