@@ -98,7 +98,11 @@ impl Ledger {
             return Some(record.source == self.log_id());
         }
         let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
-        let (log_id, epoch) = known.get(owner)?;
+        let Some((log_id, epoch)) = known.get(owner) else {
+            // The first audit may have been another version's affair.
+            self.want_audit();
+            return None;
+        };
         if record.epoch > *epoch {
             self.want_audit();
         }
