@@ -2,11 +2,26 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, Request};
 use tokio::time::Instant;
 
 /// What the answer needs on its way to the client: at most this, and of short deadlines a tenth.
 const MARGIN_MAX: Duration = Duration::from_millis(200);
+
+/// How long the client waits, taken from its headers.
+#[derive(Clone, Copy)]
+struct Asked(Duration);
+
+/// Takes the client's deadline out of the headers, so that only we act on it: tonic would as well, in words and with a code of its own, and
+/// for the shortest deadlines it may be first.
+pub fn claim<B>(mut request: Request<B>) -> Request<B> {
+    let asked = serve::transport::timeout_in(request.headers());
+    request.headers_mut().remove("grpc-timeout");
+    if let Some(asked) = asked {
+        request.extensions_mut().insert(Asked(asked));
+    }
+    request
+}
 
 /// The moment by which the gateway must have answered: a little before the client's own deadline, so that the client sees our answer and not
 /// its clock's.
@@ -17,9 +32,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From the client's `grpc-timeout`, cut to `max`; without one, `default`.
-    pub fn read(headers: &HeaderMap, default: Duration, max: Duration) -> Self {
-        let asked = serve::transport::timeout_in(headers);
+    /// From the client's `grpc-timeout` as it was [claimed](claim), cut to `max`; without one, `default`.
+    pub fn read(extensions: &Extensions, default: Duration, max: Duration) -> Self {
+        let asked = extensions.get().map(|Asked(timeout)| *timeout);
         let timeout = asked.unwrap_or(default).min(max);
         Self { at: Instant::now() + timeout.saturating_sub(MARGIN_MAX.min(timeout / 10)), asked: asked.is_some() }
     }
@@ -47,8 +62,10 @@ mod tests {
     async fn the_gateway_answers_before_the_client_gives_up() {
         let (default, max) = (Duration::from_secs(15), Duration::from_mins(1));
         let left = |timeout: Option<&'static str>| {
-            let headers = timeout.map(|timeout| ("grpc-timeout".parse().unwrap(), timeout.parse().unwrap()));
-            Deadline::read(&headers.into_iter().collect(), default, max).left()
+            let request =
+                timeout.into_iter().fold(Request::builder(), |request, it| request.header("grpc-timeout", it));
+            let request = request.body(()).unwrap();
+            Deadline::read(claim(request).extensions(), default, max).left()
         };
         assert_eq!(left(None), Duration::from_millis(14_800));
         assert_eq!(left(Some("1S")), Duration::from_millis(900));

@@ -111,7 +111,7 @@ impl Gateway {
     ) -> http::Response<Body> {
         let lasts = route.as_ref().is_some_and(|route| route.method.kind == Kind::Stream);
         let max = if lasts { STREAM_MAX } else { self.limits.deadline_max };
-        let deadline = Deadline::read(request.headers(), self.limits.deadline_default, max);
+        let deadline = Deadline::read(request.extensions(), self.limits.deadline_default, max);
         let answer = async {
             match self.admit(route, peer, request.headers(), deadline).await {
                 Ok(call) => Arc::clone(&self).answer(call, request).await,

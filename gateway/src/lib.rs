@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_web::GrpcWebLayer;
+use tower::util::MapRequestLayer;
 
 use accepted::Accepted;
 use authenticate::{Authenticator, EndedSessions, KeySource};
@@ -95,6 +96,7 @@ pub async fn run(
     let stopping = gateway.stopping.clone();
     let incoming = Incoming::new(incoming, config.limits.connections);
     let server = serve::transport::server(&serve::transport::Limits::EDGE, config.tls.as_ref())?
+        .layer(MapRequestLayer::new(deadline::claim))
         .layer(server::cors(&config.allowed_origins)?)
         .layer(GrpcWebLayer::new())
         .add_routes(routes)
