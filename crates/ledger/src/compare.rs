@@ -68,14 +68,18 @@ impl Ledger {
         Ok(cursor::comparing(self.0.db.reader(), name).await?)
     }
 
+    /// It keeps rows and does nothing else, so it can be derived anew.
+    fn is_replica(&self, cursor: &Cursor) -> bool {
+        let subscription = self.0.handlers.subscriptions.get(cursor.subscription.as_str());
+        subscription.is_some_and(|subscription| subscription.acts_on.is_none())
+    }
+
     fn visited(&self, cursor: Cursor, rebuilds: bool, now: Micros) -> Option<Cursor> {
         let due = Some(now.0);
-        let is_replica =
-            self.0.handlers.subscriptions.get(cursor.subscription.as_str()).is_some_and(|s| s.acts_on.is_none());
         match cursor.state {
             // What has diverged is in an operator's hands already. What failed may have failed for what this version has mended.
             State::Parked if cursor.reason.as_deref().is_some_and(|reason| reason.starts_with(DIVERGED)) => None,
-            _ if rebuilds && is_replica => Some(anew(cursor, "it is rebuilt", now)),
+            _ if rebuilds && self.is_replica(&cursor) => Some(anew(cursor, "it is rebuilt", now)),
             _ => Some(Cursor { state: State::Comparing, due, attempts: 0, reason: None, ..cursor }),
         }
     }
@@ -106,8 +110,6 @@ impl Ledger {
             return (Compared::Diverged(reason), parked);
         }
         let accepted = row.reason.as_deref() == Some(ACCEPTED);
-        let is_replica =
-            self.0.handlers.subscriptions.get(row.subscription.as_str()).is_some_and(|found| found.acts_on.is_none());
         if row.revision == 0 || at.is_some_and(|record| record.history.0 == *row.history) {
             let more = newest > row.revision;
             let state = if more { State::Waiting } else { State::Flowing };
@@ -123,7 +125,7 @@ impl Ledger {
                 format!("{DIVERGED}revision {} of its owner's epoch {} has another past", row.revision, record.epoch)
             },
         );
-        if is_replica && !events.is_empty() {
+        if self.is_replica(&row) && !events.is_empty() {
             return (Compared::Anew, anew(row, &reason, now));
         }
         let last = events.iter().rev().find(|record| record.revision <= row.revision);

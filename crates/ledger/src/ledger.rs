@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use event::{Id, Key, Micros, Record, Schema};
 use tracing::Span;
 use uuid::Uuid;
@@ -12,14 +11,14 @@ use uuid::Uuid;
 use crate::book::Book;
 use crate::clock::{Chance, Clock, Timepiece};
 use crate::database::Database;
-use crate::delivery::{Answer, Caller, Command, Ended, Prepared};
+use crate::delivery::{Caller, Command, Ended, Prepared};
 use crate::error::{Error, Result};
-use crate::handlers::{Begun, Handlers, reference};
+use crate::handlers::Handlers;
 use crate::heads::suspended;
 use crate::processor::{command, event::parse_waits_for, guarded};
 use crate::reader::Reader;
 use crate::reads::Found;
-use crate::store::{cursor, effect, event_log, followed_log, log, receipt};
+use crate::store::{cursor, event_log, followed_log, log, receipt};
 use crate::tx::{Cause, Log, Touched, Tx};
 use crate::versions;
 
@@ -53,7 +52,7 @@ pub(crate) struct Inner {
     /// Keys that commands wait for. Not kept: a command that was given back comes again, and says it again.
     needed: Mutex<BTreeSet<Key>>,
     /// Effects that are still taken on as they are wished.
-    room: AtomicUsize,
+    pub(crate) room: AtomicUsize,
 }
 
 /// What a ledger is made of.
@@ -121,9 +120,6 @@ impl Due {
         if self.compare { (self.revision - 1).max(0) } else { self.revision }
     }
 }
-
-/// How long one attempt at an effect may take. After a crash it is taken up again by whoever finds it.
-pub const LEASE: Duration = Duration::from_secs(15);
 
 /// Keys that are remembered as needed at most.
 const NEEDED_MAX: usize = 1000;
@@ -289,102 +285,9 @@ impl Ledger {
         std::mem::take(&mut *self.0.needed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Effects that are due, leased for `lease`. Each is to be [performed](Self::perform).
-    pub async fn lease_effects(&self, lease: Duration, limit: u64) -> Result<Vec<Leased>> {
-        if self.was_behind() {
-            return Ok(Vec::new());
-        }
-        let kinds: Vec<_> = self.0.handlers.effects.keys().copied().collect();
-        let now = self.0.clock.now(self.0.db.reader()).await?;
-        if !effect::any_due(self.0.db.reader(), &kinds, now).await? {
-            return Ok(Vec::new());
-        }
-        let txn = self.0.db.begin().await?;
-        let rows = effect::lease(&txn, &kinds, now, lease, limit).await?;
-        txn.commit().await?;
-        let mut leased: Vec<_> = rows.into_iter().filter_map(|row| self.leased(row, None)).collect();
-        let wishes: Vec<_> = leased.iter().map(|one| (one.key.clone(), one.n)).collect();
-        let wishes = event_log::find_all(self.0.db.reader(), &wishes, self.0.log.id).await?;
-        let mut wishes: HashMap<_, _> =
-            wishes.into_iter().map(|wish| ((wish.key.clone(), wish.revision), wish)).collect();
-        for one in &mut leased {
-            one.wish = wishes.remove(&(one.key.clone(), one.n));
-        }
-        Ok(leased)
-    }
-
     /// One event of this service's own log.
     pub async fn event_at(&self, key: &Key, revision: i64) -> Result<Option<Record>> {
         Ok(event_log::find(self.0.db.reader(), key, revision, self.0.log.id).await?)
-    }
-
-    /// So many more effects may be leased by the very transactions that wish them: they are in [`Processed::leased`], and whoever takes them
-    /// from there has room for them.
-    ///
-    /// [`Processed::leased`]: crate::Processed::leased
-    pub fn make_room(&self, effects: usize) {
-        self.0.room.fetch_add(effects, Ordering::Relaxed);
-    }
-
-    /// From now on only [`lease_effects`](Self::lease_effects) leases.
-    pub fn has_no_room(&self) {
-        self.0.room.store(0, Ordering::Relaxed);
-    }
-
-    /// Leases what a transaction wishes anew, as far as there is room. To be given back if it does not commit.
-    pub(crate) fn lease_new(&self, tx: &mut Tx) -> Vec<Leased> {
-        let wished = tx.book.effects.len();
-        let has_room = |room: usize| room.checked_sub(wished);
-        if wished == 0 || self.0.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).is_err() {
-            return Vec::new();
-        }
-        let leased: Vec<_> =
-            tx.book.effects.iter().filter_map(|row| self.leased(row.clone(), tx.book.wish(row))).collect();
-        let leased_until = tx.now.plus(LEASE).0;
-        for row in &mut tx.book.effects {
-            (row.state, row.attempts, row.leased_until) = (effect::State::Leased, 1, leased_until);
-        }
-        leased
-    }
-
-    fn leased(&self, row: effect::Model, wish: Option<Record>) -> Option<Leased> {
-        let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
-        let reference = reference(&row.key, &row.kind, row.n);
-        let ask_first = row.state != effect::State::Wished;
-        let begun = Begun { wish: row.body.into(), reference, ask_first };
-        Some(Leased {
-            key: row.key.parse().ok()?,
-            kind,
-            n: row.n,
-            attempts: row.attempts,
-            answer: row.answer.map(Into::into),
-            begun,
-            wish,
-        })
-    }
-
-    /// Acts on the world outside. An error means that nobody knows what came of it: the lease runs out, and then it is asked.
-    pub async fn perform(&self, leased: Leased) -> Result<Answer> {
-        let Leased { key, kind, n, answer, begun, .. } = leased;
-        let handler = self.0.handlers.effects.get(kind).ok_or_else(|| Error::Failed(format!("no effect {kind}")))?;
-        let body = if let Some(body) = answer {
-            body
-        } else {
-            let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
-            guarded((handler.perform)(reader, begun), &Span::current()).await?
-        };
-        Ok(Answer { key, kind, n, body })
-    }
-
-    /// Gives an effect back whose outcome nobody knows, so that it is asked for sooner than its lease runs out: after a growing delay.
-    pub async fn postpone(&self, key: &Key, kind: &str, n: i64) -> Result<()> {
-        let txn = self.0.db.begin().await?;
-        let now = self.0.clock.now(&txn).await?;
-        if let Some(row) = effect::lock(&txn, key, kind, n).await?.filter(|row| row.state == effect::State::Leased) {
-            let leased_until = now.plus(self.0.retry.delay(row.attempts, &self.0.chance)).0;
-            effect::write(&txn, vec![effect::Model { leased_until, ..row }]).await?;
-        }
-        Ok(txn.commit().await?)
     }
 
     /// How far a subscription is with a key.
@@ -419,18 +322,4 @@ impl Ledger {
     pub async fn close(self) -> Result<()> {
         Ok(self.0.db.clone().close().await?)
     }
-}
-
-/// An effect that this instance may act on until its lease has run out.
-#[derive(Clone, Debug)]
-pub struct Leased {
-    pub key: Key,
-    pub kind: &'static str,
-    pub n: i64,
-    /// How often it was begun before.
-    pub attempts: i32,
-    /// The event with which it was wished: its trace goes on in the effect.
-    pub wish: Option<Record>,
-    answer: Option<Bytes>,
-    begun: Begun<Bytes>,
 }

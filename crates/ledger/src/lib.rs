@@ -16,6 +16,7 @@ mod clock;
 mod compare;
 mod database;
 mod delivery;
+mod effects;
 mod error;
 mod handlers;
 mod heads;
@@ -44,10 +45,11 @@ pub use database::{Database, OpenError, private_file};
 pub use delivery::{
     Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
 };
+pub use effects::{LEASE, Leased};
 pub use error::{Code, Error, Rejection, Result, internal};
 pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
 pub use heads::{Heads, KeyHead, Place, Since};
-pub use ledger::{Due, LEASE, Leased, Ledger, Parts, Retry};
+pub use ledger::{Due, Ledger, Parts, Retry};
 pub use migration::migrations;
 pub use processor::Processed;
 pub use projection::Rebuilt;

@@ -13,8 +13,9 @@ use futures::FutureExt as _;
 use tracing::{Instrument as _, Span};
 
 use crate::delivery::{Delivery, Input, Outcome};
+use crate::effects::Leased;
 use crate::error::{Error, Rejection, Result};
-use crate::ledger::{Leased, Ledger};
+use crate::ledger::Ledger;
 use crate::reads::Reads;
 use crate::tx::{Cause, Touched, Tx};
 
