@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::heads::{Heads, KeyHead, Place, Since};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
+use crate::store::writes::write;
 use crate::store::{followed_log, subscription};
 
 /// What the audit of one subscription at one owner has come to.
@@ -56,7 +57,7 @@ impl Ledger {
             changed.extend(not_heard(row, head, starts_at, now));
         }
         let noted = changed.len();
-        cursor::write(&txn, changed).await?;
+        write(&txn, |writes| cursor::write(writes, changed)).await?;
         txn.commit().await?;
         Ok(noted)
     }

@@ -10,6 +10,7 @@ use crate::rows::Rows;
 use crate::store::cursor::CursorId;
 use crate::store::effect::EffectId;
 use crate::store::timer::TimerId;
+use crate::store::writes::Writes;
 use crate::store::{cursor, effect, event_log, head, receipt, timer};
 
 #[derive(Default)]
@@ -177,25 +178,25 @@ impl Book {
     }
 
     /// Writes all that changed, once per table, and hands out what was appended.
-    pub(crate) async fn write(self, txn: &DatabaseTransaction, now: Micros) -> Result<Vec<Record>> {
+    pub(crate) fn write(self, writes: &mut Writes, now: Micros) -> Vec<Record> {
         let (mut new, mut locked) = (Vec::new(), Vec::new());
         for (key, head) in self.heads.into_iter().filter(|(_, head)| head.changed) {
             if head.existed { &mut locked } else { &mut new }.push(head.into_row(&key));
         }
-        head::write(txn, new, locked).await?;
-        event_log::insert(txn, &self.appended).await?;
-        cursor::write(txn, changed(self.cursors).map(|entry| entry.row).collect()).await?;
-        effect::insert(txn, self.effects).await?;
+        head::write(writes, new, locked);
+        event_log::insert(writes, &self.appended);
+        cursor::write(writes, changed(self.cursors).map(|entry| entry.row));
+        writes.insert(self.effects);
         let (set, gone): (Vec<_>, Vec<_>) = self.timers.into_iter().partition(|(_, row)| row.is_some());
-        timer::write(txn, set.into_iter().filter_map(|(_, row)| row).collect()).await?;
-        timer::delete(txn, &gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>()).await?;
-        effect::write(txn, changed(self.open_effects).map(|entry| entry.row).collect()).await?;
-        self.rows.write(txn).await?;
-        event_log::mark_published(txn, &self.published, now).await?;
+        timer::write(writes, set.into_iter().filter_map(|(_, row)| row));
+        timer::delete(writes, &gone.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        effect::write(writes, changed(self.open_effects).map(|entry| entry.row));
+        self.rows.write(writes);
+        event_log::mark_published(writes, &self.published, now);
         let (new, locked): (Vec<_>, Vec<_>) = changed(self.receipts).partition(|entry| entry.new);
         let rows = |entries: Vec<Entry<receipt::Model>>| entries.into_iter().map(|entry| entry.row).collect();
-        receipt::write(txn, rows(new), rows(locked)).await?;
-        Ok(self.appended)
+        receipt::write(writes, rows(new), rows(locked));
+        self.appended
     }
 }
 

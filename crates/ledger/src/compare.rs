@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
 use crate::store::followed_log;
+use crate::store::writes::write;
 
 /// What a comparison of one key came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +54,8 @@ impl Ledger {
         let cursors = cursor::lock_after(&txn, name, aggregates, after, limit).await?;
         let visited = cursors.len() as u64;
         let last = cursors.last().map(|cursor| cursor.key.clone());
-        let changed = cursors.into_iter().filter_map(|cursor| self.visited(cursor, row.rebuilds, now)).collect();
-        cursor::write(&txn, changed).await?;
+        let changed = cursors.into_iter().filter_map(|cursor| self.visited(cursor, row.rebuilds, now));
+        write(&txn, |writes| cursor::write(writes, changed)).await?;
         let done = visited < limit;
         let compared_to = if done { None } else { last };
         let rebuilds = row.rebuilds && !done;
@@ -92,7 +93,7 @@ impl Ledger {
         let mut rows = cursor::lock(&txn, &[(name, key.clone())]).await?;
         let Some(row) = rows.pop().filter(|row| row.state == State::Comparing) else { return Ok(Compared::Elsewhere) };
         let (compared, row) = self.compared(row, events, now);
-        cursor::write(&txn, vec![row]).await?;
+        write(&txn, |writes| cursor::write(writes, [row])).await?;
         txn.commit().await?;
         if let Compared::Diverged(reason) = &compared {
             meter::AUDIT_DIVERGED.counter(&[name]).increment(1);

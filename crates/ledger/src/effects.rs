@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::handlers::{Begun, reference};
 use crate::ledger::Ledger;
 use crate::processor::guarded;
+use crate::store::writes::write;
 use crate::store::{effect, event_log, log};
 use crate::tx::Tx;
 
@@ -127,7 +128,8 @@ impl Ledger {
         let now = self.0.clock.now(&txn).await?;
         if let Some(row) = effect::lock(&txn, key, kind, n).await?.filter(|row| row.state == effect::State::Leased) {
             let leased_until = now.plus(self.0.retry.delay(row.attempts, &self.0.chance)).0;
-            effect::write(&txn, vec![effect::Model { leased_until, ..row }]).await?;
+            let postponed = effect::Model { leased_until, ..row };
+            write(&txn, |writes| effect::write(writes, [postponed])).await?;
         }
         Ok(txn.commit().await?)
     }

@@ -10,6 +10,7 @@ use crate::compare::{ACCEPTED, DAMAGED, DIVERGED};
 use crate::error::{Code, Error, Rejection, Result};
 use crate::reader::Reader;
 use crate::store::parked::{self, Selection};
+use crate::store::writes::write;
 use crate::store::{cursor, dropped, effect, receipt, timer};
 use crate::tx::Tx;
 
@@ -87,7 +88,7 @@ pub async fn redrive(cx: &mut Tx, request: RedriveRequest) -> Result<RedriveResp
             let effect = parked_effect(cx, &row).await?;
             let leased_until = cx.now.0;
             let again = effect::Model { state: effect::State::Leased, leased_until, attempts: 0, ..effect };
-            effect::write(&cx.txn, vec![again]).await?;
+            write(&cx.txn, |writes| effect::write(writes, [again])).await?;
         }
         ParkedKind::Timer => {
             let (id, timer) = parked_timer(cx, &row).await?;
@@ -128,7 +129,7 @@ pub async fn drop_parked(cx: &mut Tx, request: DropRequest) -> Result<DropRespon
         ParkedKind::Answer => {
             let effect = parked_effect(cx, &row).await?;
             let given_up = effect::Model { state: effect::State::Dropped, answer: None, ..effect };
-            effect::write(&cx.txn, vec![given_up]).await?;
+            write(&cx.txn, |writes| effect::write(writes, [given_up])).await?;
         }
         ParkedKind::Timer => {
             let (id, _) = parked_timer(cx, &row).await?;

@@ -1,10 +1,10 @@
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable as _};
+use sea_orm::{ActiveModelTrait, EntityTrait, Iterable as _};
+
+use crate::store::writes::Writes;
 
 /// Rows of projections, kept until the end of the transaction and then written once per table. The last row under a name wins.
 #[derive(Default)]
@@ -32,16 +32,15 @@ impl Rows {
         }
     }
 
-    pub(crate) async fn write(self, txn: &DatabaseTransaction) -> Result<(), DbErr> {
+    pub(crate) fn write(self, writes: &mut Writes) {
         for table in self.tables.into_values() {
-            table.write(txn).await?;
+            table.write(writes);
         }
-        Ok(())
     }
 }
 
 trait Table: Any + Send + Sync {
-    fn write(self: Box<Self>, txn: &DatabaseTransaction) -> BoxFuture<'_, Result<(), DbErr>>;
+    fn write(self: Box<Self>, writes: &mut Writes);
 }
 
 struct Buffer<M> {
@@ -59,7 +58,7 @@ where
     M: ActiveModelTrait + Send + Sync + 'static,
     M::Entity: EntityTrait<ActiveModel = M>,
 {
-    fn write(self: Box<Self>, txn: &DatabaseTransaction) -> BoxFuture<'_, Result<(), DbErr>> {
+    fn write(self: Box<Self>, writes: &mut Writes) {
         let primary: Vec<_> =
             <M::Entity as EntityTrait>::PrimaryKey::iter().map(sea_orm::PrimaryKeyToColumn::into_column).collect();
         let is_primary = |column: &<M::Entity as EntityTrait>::Column| {
@@ -72,10 +71,6 @@ where
         } else {
             replace.update_columns(others)
         };
-        async move {
-            M::Entity::insert_many(self.rows.into_values()).on_conflict(replace).exec_without_returning(txn).await?;
-            Ok(())
-        }
-        .boxed()
+        writes.put(self.rows.into_values(), Some(replace));
     }
 }

@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 use crate::reader::{fold, state_of, user_of};
 use crate::reads::{ByText, Found};
 use crate::rows::Rows;
+use crate::store::writes::{Writes, write};
 use crate::store::{effect, event_log};
 
 /// The transaction in which a handler works.
@@ -185,7 +186,8 @@ impl Tx {
         }
         let row = effect::lock_open(&self.txn, &aggregate.key, E::KIND).await?;
         let Some(row) = row.filter(|row| row.state == effect::State::Wished) else { return Ok(false) };
-        effect::write(&self.txn, vec![effect::Model { state: effect::State::Withdrawn, ..row }]).await?;
+        let withdrawn = effect::Model { state: effect::State::Withdrawn, ..row };
+        write(&self.txn, |writes| effect::write(writes, [withdrawn])).await?;
         self.touched.wrote = true;
         Ok(true)
     }
@@ -279,7 +281,9 @@ impl Tx {
 
     /// Writes what was buffered, and commits. What was appended is to be published.
     pub(crate) async fn commit(self) -> Result<Vec<Record>> {
-        let appended = self.book.write(&self.txn, self.now).await?;
+        let mut writes = Writes::new(self.txn.get_database_backend());
+        let appended = self.book.write(&mut writes, self.now);
+        writes.run(&self.txn).await?;
         self.txn.commit().await?;
         Ok(appended)
     }

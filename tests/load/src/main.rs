@@ -39,6 +39,9 @@ struct Arguments {
     /// A run of some two minutes: three seconds a figure. Its figures are coarse.
     #[arg(long)]
     quick: bool,
+    /// Only a part of it: then the figures are told and not written.
+    #[arg(long)]
+    only: Option<plan::Part>,
     /// Where the figures go, as JSON.
     #[arg(long, default_value = "target/load.json")]
     output: PathBuf,
@@ -65,7 +68,7 @@ async fn told_to_stop() -> anyhow::Result<()> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Arguments { seconds, quick, output, part } = Arguments::parse();
+    let Arguments { seconds, quick, only, output, part } = Arguments::parse();
     let outcome = match part {
         Some(Part::FloorGateway { nats_url }) => floor::gateway::run(&nats_url).await,
         Some(Part::FloorOrder { nats_url, database }) => floor::order::run(&nats_url, &database).await,
@@ -73,7 +76,7 @@ async fn main() -> ExitCode {
             // What was started is stopped with the run, however that ends.
             tokio::select! { biased;
                 stopped = told_to_stop() => stopped.and_then(|()| anyhow::bail!("stopped before its end")),
-                outcome = plan::run(Duration::from_secs(if quick { 3 } else { seconds }), &output) => outcome,
+                outcome = plan::run(Duration::from_secs(if quick { 3 } else { seconds }), only, &output) => outcome,
             }
         }
     };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::customers::{self, Customer};
 use crate::drive::{Bound, Processed, Run, Until, closed, open};
 use crate::processes::Split;
-use crate::raw::{self, Part, Raw};
+use crate::raw;
 use crate::report::{Report, say};
 use crate::shop::Shop;
 
@@ -25,16 +25,29 @@ const REST: Duration = Duration::from_secs(3);
 /// What an open rate is set to, of what a closed loop came to.
 const CAPACITY_SHARE: f64 = 0.8;
 
-pub(crate) async fn run(time: Duration, output: &Path) -> Result<()> {
-    let mut report = Report::default();
-    say(&format!("each figure takes {} s", time.as_secs()));
-    whole_flow(time, &mut report).await?;
-    place_order(time, &mut report).await?;
-    report.write(output)
+/// What can be measured on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Placed to PROCESSED, with everything in one process.
+    Processed,
+    /// PlaceOrder alone, and the floor of the same.
+    PlaceOrder,
 }
 
-/// Placed to PROCESSED, with everything in one process.
-async fn whole_flow(time: Duration, report: &mut Report) -> Result<()> {
+pub(crate) async fn run(time: Duration, only: Option<Part>, output: &Path) -> Result<()> {
+    let mut report = Report::default();
+    let wanted = |part| only.is_none_or(|only| only == part);
+    say(&format!("each figure takes {} s", time.as_secs()));
+    if wanted(Part::Processed) {
+        processed(time, &mut report).await?;
+    }
+    if wanted(Part::PlaceOrder) {
+        place_order(time, &mut report).await?;
+    }
+    if only.is_none() { report.write(output) } else { Ok(()) }
+}
+
+async fn processed(time: Duration, report: &mut Report) -> Result<()> {
     let shop = Shop::up().await.context("millrace up")?;
     report.set("start_s", shop.started_in.as_secs_f64());
     tokio::time::sleep(REST).await;
@@ -64,7 +77,6 @@ async fn whole_flow(time: Duration, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// PlaceOrder alone, and the floor of the same.
 async fn place_order(time: Duration, report: &mut Report) -> Result<()> {
     let shop = Shop::without_billing().await.context("millrace run")?;
     let floor = Shop::floor().context("the floor")?;
@@ -111,10 +123,9 @@ async fn unloaded(time: Duration, customers: &[Customer], of_floor: &[Customer],
     say(&format!("the floor, one caller: {}", described(&floor)));
     report.set("place_order.p50_ms", p(&run, 0.5)?);
     report.set("ratio.p50_vs_raw", p(&run, 0.5)? / raw.p50_ms());
-    let Raw { publish: Part { per_s: publish, .. }, commit: Part { per_s: commit, .. }, unary } = raw;
-    report.set("raw.publish_per_s", publish);
-    report.set("raw.commit_per_s", commit);
-    report.set("raw.unary_per_s", unary.per_s);
+    report.set("raw.publish_per_s", raw.publish.per_s);
+    report.set("raw.commit_per_s", raw.commit.per_s);
+    report.set("raw.unary_per_s", raw.unary.per_s);
     Ok(run.samples.len())
 }
 

@@ -11,6 +11,7 @@ use crate::store::cursor;
 use crate::store::cursor::{CursorId, State as CursorState};
 use crate::store::effect::{self, State as EffectState};
 use crate::store::receipt::{Model as Receipt, State as ReceiptState};
+use crate::store::writes::write;
 use crate::tx::Tx;
 
 impl Ledger {
@@ -54,7 +55,8 @@ impl Ledger {
                 let row = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await?;
                 let Some(row) = row.filter(effect::Model::is_open) else { return Ok(0) };
                 let attempts = (failures(&row) + by).max(0);
-                effect::write(&tx.txn, vec![effect::Model { attempts, ..keeping(row, answer) }]).await?;
+                let changed = effect::Model { attempts, ..keeping(row, answer) };
+                write(&tx.txn, |writes| effect::write(writes, [changed])).await?;
                 attempts
             }
             Input::Timer(timer) => Self::change_timer_count(&mut tx, timer, by).await?,
@@ -152,7 +154,7 @@ impl Ledger {
         let state = if last { EffectState::Parked } else { EffectState::Leased };
         let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
         let changed = effect::Model { state, leased_until, attempts, reason: Some(reason), ..keeping(row, answer) };
-        effect::write(&tx.txn, vec![changed]).await?;
+        write(&tx.txn, |writes| effect::write(writes, [changed])).await?;
         Ok(Outcome::Noted)
     }
 

@@ -6,6 +6,8 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
 use sea_orm::{Condition, DatabaseTransaction, DbBackend, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
 
+use super::writes::{self, Writes};
+
 /// How far a subscription is with a key.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -114,15 +116,10 @@ fn empty((subscription, key): &CursorId) -> Model {
 }
 
 /// Writes rows that were locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Result<(), DbErr> {
-    if locked.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn write(writes: &mut Writes, locked: impl IntoIterator<Item = Model>) {
     let columns = Column::iter().filter(|column| !matches!(column, Column::Subscription | Column::Key));
     let update = OnConflict::columns([Column::Subscription, Column::Key]).update_columns(columns).to_owned();
-    let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
-    Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
-    Ok(())
+    writes.upsert(locked, update);
 }
 
 pub(crate) async fn find(
@@ -169,8 +166,8 @@ pub(crate) async fn take_due(
         .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
         .all(txn)
         .await?;
-    let taken = rows.iter().cloned().map(|row| Model { due: Some(now.plus(lease).0), ..row }).collect();
-    write(txn, taken).await?;
+    let taken = rows.iter().cloned().map(|row| Model { due: Some(now.plus(lease).0), ..row });
+    writes::write(txn, |writes| write(writes, taken)).await?;
     Ok(rows)
 }
 

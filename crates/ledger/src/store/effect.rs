@@ -3,7 +3,9 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{Condition, DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{Condition, DatabaseTransaction, QueryOrder, QuerySelect};
+
+use super::writes::{self, Writes};
 
 /// A durable wish to act on the world outside.
 #[sea_orm::model]
@@ -54,15 +56,6 @@ pub enum State {
     Dropped = 6,
 }
 
-pub(crate) async fn insert(txn: &DatabaseTransaction, new: Vec<Model>) -> Result<(), DbErr> {
-    if new.is_empty() {
-        return Ok(());
-    }
-    let rows = new.into_iter().map(|row| row.into_active_model().reset_all());
-    Entity::insert_many(rows).exec_without_returning(txn).await?;
-    Ok(())
-}
-
 /// Which effect: its aggregate, its kind and the revision with which it was wished.
 pub(crate) type EffectId = (Key, &'static str, i64);
 
@@ -94,16 +87,11 @@ pub(crate) async fn lock_open(txn: &DatabaseTransaction, key: &Key, kind: &str) 
 }
 
 /// Writes rows that were locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, locked: Vec<Model>) -> Result<(), DbErr> {
-    if locked.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn write(writes: &mut Writes, locked: impl IntoIterator<Item = Model>) {
     let update = OnConflict::columns([Column::Key, Column::Kind, Column::N])
         .update_columns([Column::State, Column::LeasedUntil, Column::Answer, Column::Attempts, Column::Reason])
         .to_owned();
-    let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
-    Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
-    Ok(())
+    writes.upsert(locked, update);
 }
 
 /// The effects of these kinds that nobody works on.
@@ -140,7 +128,7 @@ pub(crate) async fn lease(
         let attempts = row.attempts + i32::from(row.answer.is_none());
         Model { state: State::Leased, leased_until: now.plus(lease).0, attempts, ..row }
     });
-    write(txn, leased.collect()).await?;
+    writes::write(txn, |writes| write(writes, leased)).await?;
     Ok(due)
 }
 

@@ -3,9 +3,9 @@ use std::str::FromStr;
 use event::{History, Id, Key, Micros, Record, TraceContext};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait as _;
-use sea_orm::{
-    Condition, DatabaseTransaction, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QuerySelect, Statement,
-};
+use sea_orm::{Condition, DatabaseTransaction, DbBackend, FromQueryResult, QueryOrder, QuerySelect, Statement};
+
+use super::writes::Writes;
 
 /// One event. The row stays after it was published: it is the outbox, the audit trail and what everything is healed from.
 #[sea_orm::model]
@@ -87,13 +87,8 @@ fn records(rows: Vec<Model>, source: Id) -> Result<Vec<Record>, DbErr> {
     rows.into_iter().map(|row| row.into_record(source)).collect()
 }
 
-pub(crate) async fn insert(txn: &DatabaseTransaction, appended: &[Record]) -> Result<(), DbErr> {
-    if appended.is_empty() {
-        return Ok(());
-    }
-    let rows = appended.iter().map(|record| Model::from(record).into_active_model().reset_all());
-    Entity::insert_many(rows).exec_without_returning(txn).await?;
-    Ok(())
+pub(crate) fn insert(writes: &mut Writes, appended: &[Record]) {
+    writes.insert(appended.iter().map(Model::from));
 }
 
 /// The events of each key with greater revisions than given, sorted by key and revision.
@@ -169,16 +164,11 @@ pub(crate) async fn unpublished(
     records(rows.all(connection).await?, source)
 }
 
-pub(crate) async fn mark_published(txn: &DatabaseTransaction, ids: &[Uuid], now: Micros) -> Result<(), DbErr> {
-    if ids.is_empty() {
-        return Ok(());
+pub(crate) fn mark_published(writes: &mut Writes, ids: &[Uuid], now: Micros) {
+    if !ids.is_empty() {
+        let these = Entity::update_many().filter(Column::EventId.is_in(ids.iter().copied()));
+        writes.add(&these.col_expr(Column::PublishedAt, Expr::value(now.0)));
     }
-    Entity::update_many()
-        .col_expr(Column::PublishedAt, Expr::value(now.0))
-        .filter(Column::EventId.is_in(ids.iter().copied()))
-        .exec(txn)
-        .await?;
-    Ok(())
 }
 
 /// A row without its event: where it stands in its key and in the whole log.

@@ -1,7 +1,9 @@
 use event::Key;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+
+use super::writes::Writes;
 
 /// The newest revision of a key, in its owner's database: also the aggregate's lock.
 #[sea_orm::model]
@@ -33,26 +35,10 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, keys: impl IntoIterator<Item
 }
 
 /// Writes new heads, which fails if another transaction wrote one of them first, and those that were locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Vec<Model>) -> Result<(), DbErr> {
-    if !new.is_empty() {
-        let rows = new.into_iter().map(IntoActiveModel::into_active_model).map(ActiveModel::reset_all);
-        Entity::insert_many(rows).exec_without_returning(txn).await?;
-    }
-    if !locked.is_empty() {
-        let rows = locked.into_iter().map(IntoActiveModel::into_active_model).map(ActiveModel::reset_all);
-        let update = OnConflict::column(Column::Key)
-            .update_columns([
-                Column::Epoch,
-                Column::Revision,
-                Column::History,
-                Column::Time,
-                Column::State,
-                Column::Fold,
-            ])
-            .to_owned();
-        Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
-    }
-    Ok(())
+pub(crate) fn write(writes: &mut Writes, new: Vec<Model>, locked: Vec<Model>) {
+    let changing = [Column::Epoch, Column::Revision, Column::History, Column::Time, Column::State, Column::Fold];
+    writes.insert(new);
+    writes.upsert(locked, OnConflict::column(Column::Key).update_columns(changing).to_owned());
 }
 
 fn of(kind: &str) -> Select<Entity> {

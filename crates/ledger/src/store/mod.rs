@@ -11,3 +11,4 @@ pub(crate) mod parked;
 pub(crate) mod receipt;
 pub(crate) mod subscription;
 pub(crate) mod timer;
+pub(crate) mod writes;

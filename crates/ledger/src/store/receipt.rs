@@ -1,7 +1,9 @@
 use event::Id;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+
+use super::writes::Writes;
 
 /// What became of a command. The row stays for ever; the outcome's bytes do not.
 #[sea_orm::model]
@@ -50,26 +52,10 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[Id]) -> Result<Vec<Mo
 }
 
 /// Writes new receipts, which fails if a second copy of a command was faster, and those that were locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, new: Vec<Model>, locked: Vec<Model>) -> Result<(), DbErr> {
-    if !new.is_empty() {
-        let rows = new.into_iter().map(|row| row.into_active_model().reset_all());
-        Entity::insert_many(rows).exec_without_returning(txn).await?;
-    }
-    if !locked.is_empty() {
-        let update = OnConflict::column(Column::CommandId)
-            .update_columns([
-                Column::State,
-                Column::Token,
-                Column::Outcome,
-                Column::Attempts,
-                Column::Request,
-                Column::Reason,
-            ])
-            .to_owned();
-        let rows = locked.into_iter().map(|row| row.into_active_model().reset_all());
-        Entity::insert_many(rows).on_conflict(update).exec_without_returning(txn).await?;
-    }
-    Ok(())
+pub(crate) fn write(writes: &mut Writes, new: Vec<Model>, locked: Vec<Model>) {
+    let changing = [Column::State, Column::Token, Column::Outcome, Column::Attempts, Column::Request, Column::Reason];
+    writes.insert(new);
+    writes.upsert(locked, OnConflict::column(Column::CommandId).update_columns(changing).to_owned());
 }
 
 /// Commands that were driven again and have not ended, those that wait longest first: ids begin with a time.

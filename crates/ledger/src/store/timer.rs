@@ -3,7 +3,9 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, LockBehavior, LockType, OnConflict};
-use sea_orm::{Condition, DatabaseTransaction, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
+use sea_orm::{Condition, DatabaseTransaction, Iterable as _, QueryOrder, QuerySelect};
+
+use super::writes::{self, Writes};
 
 /// Something that is to happen to an aggregate at a time. The row is deleted by what it sets off.
 #[sea_orm::model]
@@ -82,7 +84,7 @@ impl Ripe {
         let leased_until = self.now.plus(lease).0;
         let taken: Vec<_> =
             rows.into_iter().map(|row| Model { leased_until, taken: row.taken.saturating_add(1), ..row }).collect();
-        write(txn, taken.clone()).await?;
+        writes::write(txn, |writes| write(writes, taken.clone())).await?;
         Ok(taken)
     }
 }
@@ -103,23 +105,16 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, (key, name): &TimerId) -> Re
 }
 
 /// Writes rows, or replaces them whole.
-pub(crate) async fn write(txn: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), DbErr> {
-    if rows.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn write(writes: &mut Writes, rows: impl IntoIterator<Item = Model>) {
     let columns = Column::iter().filter(|column| !matches!(column, Column::Key | Column::Name));
     let replace = OnConflict::columns([Column::Key, Column::Name]).update_columns(columns).to_owned();
-    let rows = rows.into_iter().map(|row| row.into_active_model().reset_all());
-    Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
-    Ok(())
+    writes.upsert(rows, replace);
 }
 
-pub(crate) async fn delete(txn: &DatabaseTransaction, ids: &[TimerId]) -> Result<(), DbErr> {
-    if ids.is_empty() {
-        return Ok(());
+pub(crate) fn delete(writes: &mut Writes, ids: &[TimerId]) {
+    if !ids.is_empty() {
+        let one = |(key, name): &TimerId| Column::Key.eq(key.to_string()).and(Column::Name.eq(*name));
+        let these = ids.iter().map(one).fold(Condition::any(), Condition::add);
+        writes.add(&Entity::delete_many().filter(these));
     }
-    let one = |(key, name): &TimerId| Column::Key.eq(key.to_string()).and(Column::Name.eq(*name));
-    let these = ids.iter().map(one).fold(Condition::any(), Condition::add);
-    Entity::delete_many().filter(these).exec(txn).await?;
-    Ok(())
 }
