@@ -27,8 +27,6 @@ pub(crate) struct Book {
     pub(crate) timers: BTreeMap<TimerId, Option<timer::Model>>,
     /// What answers have come to.
     open_effects: BTreeMap<EffectId, Entry<effect::Model>>,
-    /// The events with which those effects were wished.
-    pub(crate) wishes: HashMap<(Key, i64), Record>,
     pub(crate) rows: Rows,
     /// Events that were published, to be marked on the way.
     pub(crate) published: Vec<uuid::Uuid>,
@@ -111,18 +109,10 @@ impl Book {
         Ok(())
     }
 
-    /// Locks what answers have come to, and reads the events that wished it.
-    pub(crate) async fn lock_effects(
-        &mut self,
-        txn: &DatabaseTransaction,
-        mut ids: Vec<EffectId>,
-        source: Id,
-    ) -> Result<()> {
+    /// Locks what answers have come to.
+    pub(crate) async fn lock_effects(&mut self, txn: &DatabaseTransaction, mut ids: Vec<EffectId>) -> Result<()> {
         ids.sort();
         ids.dedup();
-        let wishes: Vec<_> = ids.iter().map(|(key, _, n)| (key.clone(), *n)).collect();
-        let wishes = event_log::find_all(txn, &wishes, source).await?;
-        self.wishes = wishes.into_iter().map(|record| ((record.key.clone(), record.revision), record)).collect();
         let mut found: HashMap<(String, String, i64), effect::Model> = effect::lock_all(txn, &ids)
             .await?
             .into_iter()

@@ -39,9 +39,12 @@ pub struct Database {
 const IDLE_IN_TRANSACTION: &str = "15s";
 /// How long a statement may wait for a lock that the batch did not take up front.
 const LOCK_TIMEOUT: &str = "2s";
-/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and to prepare one costs more than to
-/// execute it.
-const STATEMENTS: usize = 1024;
+/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and those of what is written at once are
+/// large: more of them would cost more memory than they save time.
+const STATEMENTS: usize = 256;
+/// Pages of 4 KiB that the write-ahead log takes until they are moved to where they belong. The larger, the more often a page was written
+/// again meanwhile, and is moved once.
+const CHECKPOINT: &str = "4000";
 /// Connections to Postgres per service for writing, and as many for reading.
 const POOL: u32 = 8;
 
@@ -72,6 +75,9 @@ impl Database {
                     .synchronous(SqliteSynchronous::Full)
                     .statement_cache_capacity(STATEMENTS)
                     .foreign_keys(true)
+                    // What a statement may have to undo is kept in memory, and not in a file that each statement makes and deletes.
+                    .pragma("temp_store", "memory")
+                    .pragma("wal_autocheckpoint", CHECKPOINT)
             },
         );
         let writer = sea_orm::Database::connect(options).await?;

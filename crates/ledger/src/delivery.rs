@@ -95,6 +95,8 @@ pub struct Answer {
     pub kind: &'static str,
     pub n: i64,
     pub body: Bytes,
+    /// The event with which it was wished.
+    pub wish: Option<Record>,
 }
 
 /// What became of a delivery.

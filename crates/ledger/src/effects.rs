@@ -111,7 +111,7 @@ impl Ledger {
 
     /// Acts on the world outside. An error means that nobody knows what came of it: the lease runs out, and then it is asked.
     pub async fn perform(&self, leased: Leased) -> Result<Answer> {
-        let Leased { key, kind, n, answer, begun, .. } = leased;
+        let Leased { key, kind, n, answer, begun, wish, .. } = leased;
         let handler = self.0.handlers.effects.get(kind).ok_or_else(|| Error::Failed(format!("no effect {kind}")))?;
         let body = if let Some(body) = answer {
             body
@@ -119,7 +119,7 @@ impl Ledger {
             let reader = self.reader(Caller { name: self.0.name.clone(), ..Caller::default() }).await?;
             guarded((handler.perform)(reader, begun), &Span::current()).await?
         };
-        Ok(Answer { key, kind, n, body })
+        Ok(Answer { key, kind, n, body, wish })
     }
 
     /// Gives an effect back whose outcome nobody knows, so that it is asked for sooner than its lease runs out: after a growing delay.

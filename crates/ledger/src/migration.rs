@@ -7,6 +7,7 @@ use sea_orm_migration::schema::{
     big_integer, big_integer_null, binary, binary_null, boolean, integer, small_integer, string, string_null,
     text_null, uuid, uuid_null,
 };
+use sea_orm_migration::sea_orm::DbBackend;
 
 /// The migrations of the ledger, in order.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
@@ -24,9 +25,14 @@ impl MigrationName for CreateLedger {
 #[async_trait::async_trait]
 impl MigrationTrait for CreateLedger {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in
-            [log(), head(), event_log(), subscription(), followed_log(), cursor(), receipt(), effect(), timer()]
-        {
+        for table in [log(), head(), event_log(), subscription(), followed_log(), receipt()] {
+            manager.create_table(table).await?;
+        }
+        for mut table in [cursor(), effect(), timer()] {
+            // Short rows that are found by their key alone: SQLite then keeps them in one tree instead of two.
+            if manager.get_database_backend() == DbBackend::Sqlite {
+                table.extra("without rowid");
+            }
             manager.create_table(table).await?;
         }
         for index in indexes() {

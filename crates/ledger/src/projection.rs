@@ -48,6 +48,7 @@ impl Ledger {
             return Err(Error::Failed(format!("{kind} has no projection")));
         };
         let mut tx = self.begin().await?;
+        tx.book.rows.anew = true;
         let keys = head::keys_after(&tx.txn, kind, after, limit).await?;
         let total = head::count(&tx.txn, kind).await?;
         let locked: Result<Vec<_>, _> = keys.iter().map(|key| key.parse()).collect();

@@ -10,6 +10,8 @@ use crate::store::writes::Writes;
 #[derive(Default)]
 pub struct Rows {
     tables: BTreeMap<TypeId, Box<dyn Table>>,
+    /// Also what is `Unchanged` is written again: what makes it may have changed.
+    pub(crate) anew: bool,
 }
 
 impl std::fmt::Debug for Rows {
@@ -19,7 +21,8 @@ impl std::fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// Writes the row, or replaces it whole. `name` tells rows of one table apart as their primary key does.
+    /// Writes the row, or replaces what is `Set` in it. What never changes is better `Unchanged`: SQLite would write every index on it again.
+    /// `name` tells rows of one table apart as their primary key does.
     pub fn put<M>(&mut self, name: impl Into<String>, row: M)
     where
         M: ActiveModelTrait + Send + Sync + 'static,
@@ -34,13 +37,13 @@ impl Rows {
 
     pub(crate) fn write(self, writes: &mut Writes) {
         for table in self.tables.into_values() {
-            table.write(writes);
+            table.write(writes, self.anew);
         }
     }
 }
 
 trait Table: Any + Send + Sync {
-    fn write(self: Box<Self>, writes: &mut Writes);
+    fn write(self: Box<Self>, writes: &mut Writes, anew: bool);
 }
 
 struct Buffer<M> {
@@ -58,18 +61,21 @@ where
     M: ActiveModelTrait + Send + Sync + 'static,
     M::Entity: EntityTrait<ActiveModel = M>,
 {
-    fn write(self: Box<Self>, writes: &mut Writes) {
+    fn write(self: Box<Self>, writes: &mut Writes, anew: bool) {
         let primary: Vec<_> =
             <M::Entity as EntityTrait>::PrimaryKey::iter().map(sea_orm::PrimaryKeyToColumn::into_column).collect();
         let is_primary = |column: &<M::Entity as EntityTrait>::Column| {
             primary.iter().any(|key| sea_orm::IdenStatic::as_str(key) == sea_orm::IdenStatic::as_str(column))
         };
-        let others: Vec<_> = <M::Entity as EntityTrait>::Column::iter().filter(|column| !is_primary(column)).collect();
+        let changes = |column: &<M::Entity as EntityTrait>::Column| {
+            !is_primary(column) && (anew || self.rows.values().any(|row| row.get(*column).is_set()))
+        };
+        let changing: Vec<_> = <M::Entity as EntityTrait>::Column::iter().filter(changes).collect();
         let mut replace = OnConflict::columns(primary.iter().copied());
-        if others.is_empty() {
+        if changing.is_empty() {
             replace.do_nothing()
         } else {
-            replace.update_columns(others)
+            replace.update_columns(changing)
         };
         writes.put(self.rows.into_values(), Some(replace));
     }

@@ -15,7 +15,7 @@ impl Ledger {
         attempt.may_run(if row.answer.is_some() || row.attempts >= SUSPECT { row.attempts } else { 0 })?;
         let handler = self.0.handlers.effects.get(answer.kind);
         let handler = handler.ok_or_else(|| Abort::Failed(format!("no effect {}", answer.kind)))?;
-        let wish = tx.book.wishes.get(&(answer.key.clone(), answer.n)).cloned();
+        let wish = answer.wish.clone();
         let command_id = wish.as_ref().and_then(|wish| wish.command_id);
         let caller = Caller { name: self.0.name.clone(), ..Caller::default() };
         tx.cause = Cause { caller, command_id, record: wish, absent: false };

@@ -232,7 +232,7 @@ impl Ledger {
         let locked = async {
             tx.book.lock_receipts(&tx.txn, &receipts).await?;
             tx.book.lock_cursors(&tx.txn, cursors).await?;
-            tx.book.lock_effects(&tx.txn, effects, tx.log.id).await?;
+            tx.book.lock_effects(&tx.txn, effects).await?;
             tx.book.lock_heads(&tx.txn, &heads, tx.log.epoch).await
         };
         match locked.await {

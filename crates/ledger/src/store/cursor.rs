@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use event::{Key, Micros};
@@ -54,8 +54,12 @@ pub enum State {
 pub(crate) type CursorId = (&'static str, Key);
 
 fn those(ids: &[CursorId]) -> Condition {
-    ids.iter()
-        .map(|(subscription, key)| Column::Subscription.eq(*subscription).and(Column::Key.eq(key.to_string())))
+    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (subscription, key) in ids {
+        keys.entry(subscription).or_default().push(key.to_string());
+    }
+    keys.into_iter()
+        .map(|(subscription, keys)| Column::Subscription.eq(subscription).and(Column::Key.is_in(keys)))
         .fold(Condition::any(), Condition::add)
 }
 

@@ -2,7 +2,7 @@ use event::Id;
 use ledger::Result;
 use proto::Message as _;
 use proto::order::v1;
-use sea_orm::ActiveValue::Set;
+use sea_orm::ActiveValue::{Set, Unchanged};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait as _;
 use sea_orm::{QueryOrder as _, QuerySelect as _};
@@ -35,8 +35,8 @@ pub(crate) struct Place {
 pub(crate) fn row(order: &Order) -> ActiveModel {
     ActiveModel {
         order_id: Set(order.id.clone()),
-        customer_id: Set(order.customer_id.clone()),
-        placed_at: Set(order.placed_at),
+        customer_id: Unchanged(order.customer_id.clone()),
+        placed_at: Unchanged(order.placed_at),
         view: Set(v1::Order::from(order).encode_to_vec()),
     }
 }
