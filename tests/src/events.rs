@@ -23,7 +23,6 @@ pub(crate) const EVENTS: &[Row] = &[
     ("order-payment-changed", "order", "order", &[]),
     ("payment-method-added", "payment-method", "billing", &[]),
     ("payment-requested", "payment", "billing", &[]),
-    ("payment-authorized", "payment", "billing", &["order"]),
     ("payment-processed", "payment", "billing", &["order"]),
     ("payment-failed", "payment", "billing", &["order"]),
     ("payment-voided", "payment", "billing", &["order"]),

@@ -12,9 +12,9 @@ use crate::orders::carry_out;
 use crate::provider::{Outcome, Reservation, Unanswered};
 use crate::settings::Billing;
 
-/// Reserve the price of an order.
+/// Take the price of an order.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Authorize {
+pub(crate) struct Charge {
     #[prost(string, tag = "1")]
     pub(crate) order_id: String,
     #[prost(string, tag = "2")]
@@ -23,20 +23,6 @@ pub(crate) struct Authorize {
     pub(crate) currency: String,
     #[prost(int64, tag = "4")]
     pub(crate) minor: i64,
-}
-
-/// Take what was reserved.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Capture {
-    #[prost(string, tag = "1")]
-    pub(crate) charge: String,
-}
-
-/// Let go of what was reserved.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Void {
-    #[prost(string, tag = "1")]
-    pub(crate) charge: String,
 }
 
 /// Give back what was taken.
@@ -56,18 +42,8 @@ pub(crate) struct Answer {
     refusal: String,
 }
 
-impl Effect for Authorize {
-    const KIND: &'static str = "authorize";
-    type Answer = Answer;
-}
-
-impl Effect for Capture {
-    const KIND: &'static str = "capture";
-    type Answer = Answer;
-}
-
-impl Effect for Void {
-    const KIND: &'static str = "void";
+impl Effect for Charge {
+    const KIND: &'static str = "charge";
     type Answer = Answer;
 }
 
@@ -76,33 +52,42 @@ impl Effect for Refund {
     type Answer = Answer;
 }
 
-pub(crate) async fn authorize(cx: Reader, begun: Begun<Authorize>) -> Result<Answer> {
+/// Reserves the amount, and takes it at once: two calls, and both are over before the payment is told. Each has a reference of its own,
+/// made from the effect's, so an attempt goes on where an earlier one was left. The charge is known by that of its reservation.
+pub(crate) async fn charge(cx: Reader, begun: Begun<Charge>) -> Result<Answer> {
     let Begun { wish, reference, ask_first } = begun;
     let billing = cx.service::<Billing>()?;
     let method = billing.payment_methods.find(cx.db(), &wish.payment_method_id).await?;
-    let call = async {
+    let reserve = async {
         let Some(method) = method else { return Ok(Outcome::Refused("the payment method was removed".to_owned())) };
         billing.provider.authorize(&reference, wish.reservation(method.card_token)).await
     };
-    once(billing, &reference, ask_first, call).await
+    let reserved = once(billing, &reference, ask_first, reserve).await?;
+    if reserved != Outcome::Done {
+        return Ok(reserved.into());
+    }
+    let capture = format!("{reference}/capture");
+    let taken = once(billing, &capture, ask_first, billing.provider.capture(&capture, &reference)).await?;
+    if taken != Outcome::Done {
+        let_go(billing, &reference, ask_first).await?;
+    }
+    Ok(taken.into())
 }
 
-pub(crate) async fn capture(cx: Reader, begun: Begun<Capture>) -> Result<Answer> {
-    let Begun { wish, reference, ask_first } = begun;
-    let billing = cx.service::<Billing>()?;
-    once(billing, &reference, ask_first, billing.provider.capture(&reference, &wish.charge)).await
-}
-
-pub(crate) async fn void(cx: Reader, begun: Begun<Void>) -> Result<Answer> {
-    let Begun { wish, reference, ask_first } = begun;
-    let billing = cx.service::<Billing>()?;
-    once(billing, &reference, ask_first, billing.provider.void(&reference, &wish.charge)).await
+/// What was reserved and cannot be taken is let go, so that the customer can use it.
+async fn let_go(billing: &Billing, charge: &str, ask_first: bool) -> Result<()> {
+    let void = format!("{charge}/void");
+    // What cannot be let go runs out by itself; nothing is taken either way.
+    if let Outcome::Refused(reason) = once(billing, &void, ask_first, billing.provider.void(&void, charge)).await? {
+        tracing::warn!(charge, reason, "a reservation could not be let go");
+    }
+    Ok(())
 }
 
 pub(crate) async fn refund(cx: Reader, begun: Begun<Refund>) -> Result<Answer> {
     let Begun { wish, reference, ask_first } = begun;
     let billing = cx.service::<Billing>()?;
-    once(billing, &reference, ask_first, billing.provider.refund(&reference, &wish.charge)).await
+    Ok(once(billing, &reference, ask_first, billing.provider.refund(&reference, &wish.charge)).await?.into())
 }
 
 /// Makes the call, unless an earlier attempt got through. A call that the provider has not seen is made under the same reference, so that
@@ -112,27 +97,15 @@ async fn once(
     reference: &str,
     ask_first: bool,
     call: impl Future<Output = Result<Outcome, Unanswered>> + Send,
-) -> Result<Answer> {
+) -> Result<Outcome> {
     if ask_first && let Some(outcome) = billing.in_time(billing.provider.ask(reference)).await? {
-        return Ok(outcome.into());
+        return Ok(outcome);
     }
-    Ok(billing.in_time(call).await?.into())
+    billing.in_time(call).await
 }
 
-pub(crate) async fn authorized(cx: &mut Tx, answered: Answered<Authorize>) -> Result<()> {
-    take_in(cx, &answered.key, Input::Authorized(answered.answer.into())).await
-}
-
-pub(crate) async fn captured(cx: &mut Tx, answered: Answered<Capture>) -> Result<()> {
-    take_in(cx, &answered.key, Input::Captured(answered.answer.into())).await
-}
-
-pub(crate) async fn voided(cx: &mut Tx, answered: Answered<Void>) -> Result<()> {
-    // What cannot be let go runs out by itself; nothing is taken either way.
-    if !answered.answer.done {
-        tracing::warn!(key = %answered.key, reason = answered.answer.refusal, "a reservation could not be let go");
-    }
-    take_in(cx, &answered.key, Input::Voided).await
+pub(crate) async fn charged(cx: &mut Tx, answered: Answered<Charge>) -> Result<()> {
+    take_in(cx, &answered.key, Input::Charged(answered.answer.into())).await
 }
 
 pub(crate) async fn refunded(cx: &mut Tx, answered: Answered<Refund>) -> Result<()> {
@@ -144,7 +117,7 @@ async fn take_in(cx: &mut Tx, key: &Key, input: Input) -> Result<()> {
     carry_out(cx, payment, input).await
 }
 
-impl Authorize {
+impl Charge {
     pub(crate) fn new(order_id: Id, order: Order) -> Self {
         let Order { amount, payment_method_id, .. } = order;
         Self { order_id: order_id.to_string(), payment_method_id, currency: amount.currency, minor: amount.minor }

@@ -7,7 +7,7 @@ use proto::order::v1::{OrderCanceled, OrderCreated};
 
 use crate::customers;
 use crate::domain::{Act, Decision, Input, Money, Order, Payment, Refusal, Step, check, decide};
-use crate::effects::{Authorize, Capture, Refund, Void};
+use crate::effects::{Charge, Refund};
 use crate::error::Error;
 use crate::settings::Billing;
 use crate::store::{customer, payment_method};
@@ -40,8 +40,7 @@ async fn created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
 async fn canceled(cx: &mut Tx, _: OrderCanceled) -> Result<()> {
     let payment = load(cx).await?;
     let withdrawn = match payment.step {
-        Step::Authorizing => cx.withdraw::<Payment, Authorize>(&payment).await?,
-        Step::Capturing => cx.withdraw::<Payment, Capture>(&payment).await?,
+        Step::Charging => cx.withdraw::<Payment, Charge>(&payment).await?,
         _ => false,
     };
     carry_out(cx, payment, Input::Canceled { withdrawn }).await
@@ -72,14 +71,14 @@ async fn judge(cx: &Tx, order: Order) -> Result<Result<Order, Refusal>> {
 pub(crate) async fn carry_out(cx: &mut Tx, mut payment: Loaded<Payment>, input: Input) -> Result<()> {
     let Decision { events, act } = decide(payment.id(), &payment, input)?;
     cx.append(&mut payment, events).await?;
-    // The provider knows a charge by the reference under which it was reserved.
-    let charge = ledger::reference(payment.key(), Authorize::KIND, payment.requested);
     match act {
         None => Ok(()),
-        Some(Act::Authorize(order)) => cx.effect(&payment, &Authorize::new(payment.id(), order)),
-        Some(Act::Capture) => cx.effect(&payment, &Capture { charge }),
-        Some(Act::Void) => cx.effect(&payment, &Void { charge }),
-        Some(Act::Refund) => cx.effect(&payment, &Refund { charge }),
+        Some(Act::Charge(order)) => cx.effect(&payment, &Charge::new(payment.id(), order)),
+        Some(Act::Refund) => {
+            // The provider knows a charge by the reference under which it was reserved.
+            let charge = ledger::reference(payment.key(), Charge::KIND, payment.requested);
+            cx.effect(&payment, &Refund { charge })
+        }
     }
 }
 

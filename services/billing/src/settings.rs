@@ -13,7 +13,8 @@ pub struct Settings {
     /// Where the simulated provider keeps its books: `sqlite://<path>` or `postgres://…`. For whoever [opens](crate::Simulated::open) it.
     pub provider: String,
     pub limits: Limits,
-    /// How long the provider may take for one answer. An effect asks twice at most, and must end before its lease does.
+    /// How long the provider may take for one answer: a third of an attempt at an effect, which has ten seconds, or less. A charge is two calls
+    /// or three, each asked for first in a later attempt; so every attempt gets further than the one before, however slow the provider is.
     pub patience: Duration,
 }
 

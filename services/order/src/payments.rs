@@ -2,8 +2,7 @@
 
 use ledger::{Aggregate as _, Error, Result, Subscription, Tx};
 use proto::billing::v1::{
-    PaymentAuthorized, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentVoided,
-    payment_failed,
+    PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentVoided, payment_failed,
 };
 
 use crate::deadline::carry_out;
@@ -13,16 +12,11 @@ use crate::domain::{Input, Order};
 pub(crate) fn subscription() -> Subscription {
     Subscription::new("payments", 1)
         .acts_on(Order::KIND)
-        .on(authorized)
         .on(processed)
         .on(failed)
         .on(voided)
         .on(refund_requested)
         .on(refunded)
-}
-
-async fn authorized(cx: &mut Tx, _: PaymentAuthorized) -> Result<()> {
-    take_in(cx, Input::PaymentAuthorized).await
 }
 
 async fn processed(cx: &mut Tx, _: PaymentProcessed) -> Result<()> {

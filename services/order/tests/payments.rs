@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ledger::Outcome;
 use proto::billing::v1::{
-    PaymentAuthorized, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
-    PaymentVoided, payment_failed,
+    PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoided,
+    payment_failed,
 };
 use proto::order::v1::order_canceled::Cause;
 use proto::order::v1::{OrderCanceled, OrderPaymentChanged, OrderProcessed, OrderStatus, PaymentStatus};
@@ -21,8 +21,7 @@ async fn an_order_is_processed_once_it_is_paid() {
     let shop = Shop::open().await;
     let id = shop.place_a_teapot().await;
     assert_eq!(shop.hear(id, &PaymentRequested::default()).await.outcome(), &Outcome::Skipped);
-    shop.hear(id, &PaymentAuthorized::default()).await.event::<OrderPaymentChanged>();
-    assert_eq!(shop.axes(id).await, (OrderStatus::Pending, PaymentStatus::Authorized));
+    assert_eq!(shop.axes(id).await, (OrderStatus::Pending, PaymentStatus::None));
     shop.hear(id, &processed()).await.event::<OrderProcessed>();
     assert_eq!(shop.axes(id).await, (OrderStatus::Processed, PaymentStatus::Captured));
 }
@@ -69,11 +68,11 @@ async fn a_cancel_in_time_ends_with_a_void() {
 async fn what_billing_tells_again_or_out_of_order_changes_nothing_twice() {
     let shop = Shop::open().await;
     let id = shop.place_a_teapot().await;
-    let first = shop.ledger.tell(id, &PaymentAuthorized::default());
-    let second = shop.ledger.tell(id, &PaymentProcessed::default());
+    let first = shop.ledger.tell(id, &PaymentProcessed::default());
+    let second = shop.ledger.tell(id, &PaymentRefundRequested::default());
     assert_eq!(shop.ledger.deliver(second.clone()).await.outcome(), &Outcome::Gap);
-    shop.ledger.deliver(first.clone()).await;
-    shop.ledger.deliver(second.clone()).await.event::<OrderProcessed>();
+    shop.ledger.deliver(first.clone()).await.event::<OrderProcessed>();
+    shop.ledger.deliver(second.clone()).await.event::<OrderPaymentChanged>();
     for again in [first, second] {
         assert_eq!(shop.ledger.deliver(again).await.outcome(), &Outcome::Duplicate);
     }
@@ -119,7 +118,6 @@ async fn an_order_that_was_answered_or_canceled_has_no_deadline_any_more() {
     let shop = Shop::open().await;
     let (paid, refused, canceled) =
         (shop.place_a_teapot().await, shop.place_a_teapot().await, shop.place_a_teapot().await);
-    shop.hear(paid, &PaymentAuthorized::default()).await;
     shop.hear(paid, &processed()).await;
     shop.hear(refused, &failed(payment_failed::Cause::Declined)).await;
     shop.cancel(canceled).await;

@@ -6,7 +6,7 @@ mod shop;
 
 use event::{Id, Micros};
 use ledger::{Code, Rejection};
-use proto::billing::v1::{PaymentAuthorized, payment_failed};
+use proto::billing::v1::{PaymentRefundRequested, payment_failed};
 use proto::order::v1::{
     GetOrderHistoryRequest, GetOrderHistoryResponse, GetOrderRequest, GetOrderResponse, ListOrdersRequest,
     ListOrdersResponse, Order, OrderStatus, PaymentStatus, WatchOrderRequest, WatchOrderResponse,
@@ -40,16 +40,16 @@ async fn an_order_can_be_read_as_of_any_moment() {
     let before = shop.ledger.now();
     let placed = shop.tick();
     let id = shop.place_a_teapot().await;
-    let authorized = shop.tick();
-    shop.hear(id, &PaymentAuthorized::default()).await;
     let paid = shop.tick();
     shop.hear(id, &processed()).await;
+    let refunding = shop.tick();
+    shop.hear(id, &PaymentRefundRequested::default()).await;
     let refusal = as_of(&shop, id, before).await.unwrap_err();
     assert_eq!((refusal.code, refusal.reason), (Code::NotFound, "ORDER_NOT_PLACED_YET"));
     assert_eq!(axes(&as_of(&shop, id, placed).await.unwrap()), (OrderStatus::Pending, PaymentStatus::None));
-    let then = as_of(&shop, id, authorized).await.unwrap();
-    assert_eq!((axes(&then), then.revision), ((OrderStatus::Pending, PaymentStatus::Authorized), 2));
-    assert_eq!(as_of(&shop, id, paid).await.unwrap(), shop.get(id).await);
+    let then = as_of(&shop, id, paid).await.unwrap();
+    assert_eq!((axes(&then), then.revision), ((OrderStatus::Processed, PaymentStatus::Captured), 2));
+    assert_eq!(as_of(&shop, id, refunding).await.unwrap(), shop.get(id).await);
 }
 
 #[tokio::test]

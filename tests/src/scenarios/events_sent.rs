@@ -16,6 +16,7 @@ use testkit::eventually;
 
 use crate::events::EVENTS;
 use crate::shop::{TestShop, order_of};
+use crate::wire::{ORDER_EVENTS, Wire, order_event};
 
 /// An event's kebab name, the aggregate of its key, and its publisher.
 type Sent = BTreeSet<(String, String, String)>;
@@ -26,8 +27,8 @@ async fn every_event_of_the_table_is_sent_and_no_other() {
     let (customer, card) = shop.customer_with_card().await;
     an_order_is_processed(&customer, &card).await;
     an_order_is_refused_as_a_fraud(&customer, &card).await;
-    a_cancel_meets_the_authorisation(&customer).await;
-    a_cancel_meets_the_capture(&customer).await;
+    a_cancel_reaches_billing_first(&mut shop, &customer, &card).await;
+    a_cancel_meets_the_charge(&customer).await;
     a_cancel_comes_before_order_hears_of_the_capture(&mut shop, &customer, &card).await;
     a_profile_is_changed(&customer).await;
     a_session_is_ended(&customer).await;
@@ -55,22 +56,25 @@ async fn an_order_is_refused_as_a_fraud(customer: &Customer, card: &str) {
     assert_eq!(axes(&order), (OrderStatus::CanceledFraud, PaymentStatus::Failed));
 }
 
-/// The provider's answer is late, so the cancel finds the authorisation under way.
-async fn a_cancel_meets_the_authorisation(customer: &Customer) {
-    let slow = customer.add_card("tok_late", "DE").await.unwrap();
-    let order = order_of(customer, "authorising", "teapot", &slow).await;
-    eventually("billing has heard of the order", async || customer.payment(&order).await.is_ok()).await;
-    customer.cancel("cancel while authorising", &order).await.unwrap();
+/// The stream loses the order while billing is away, so the cancel is the first that billing hears of it.
+async fn a_cancel_reaches_billing_first(shop: &mut TestShop, customer: &Customer, card: &str) {
+    shop.stop_role(Role::Billing).await.unwrap();
+    let order = order_of(customer, "unheard of", "teapot", card).await;
+    customer.cancel("cancel at once", &order).await.unwrap();
+    let wire = Wire::of(shop).await;
+    wire.message(ORDER_EVENTS, &order_event("order-canceled", &order)).await;
+    wire.lose(ORDER_EVENTS, &order_event("order-created", &order)).await;
+    shop.start_role(Role::Billing).await.unwrap();
     let order = until(customer, &order, |order| order.payment_status() == PaymentStatus::Voided).await;
     assert_eq!(axes(&order), (OrderStatus::Canceled, PaymentStatus::Voided));
 }
 
-/// The amount is reserved, and the provider is late to say that it was taken, too.
-async fn a_cancel_meets_the_capture(customer: &Customer) {
+/// The provider's answer is late, so the cancel finds the charge under way.
+async fn a_cancel_meets_the_charge(customer: &Customer) {
     let slow = customer.add_card("tok_late", "DE").await.unwrap();
-    let order = order_of(customer, "capturing", "teapot", &slow).await;
-    until(customer, &order, |order| order.payment_status() == PaymentStatus::Authorized).await;
-    customer.cancel("cancel while capturing", &order).await.unwrap();
+    let order = order_of(customer, "charging", "teapot", &slow).await;
+    eventually("billing has heard of the order", async || customer.payment(&order).await.is_ok()).await;
+    customer.cancel("cancel while charging", &order).await.unwrap();
     let order = until(customer, &order, |order| order.payment_status() == PaymentStatus::Refunded).await;
     assert_eq!(axes(&order), (OrderStatus::Canceled, PaymentStatus::Refunded));
 }

@@ -53,15 +53,16 @@ async fn a_charge_that_is_answered_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_canceled_while_its_price_is_being_reserved_costs_nothing() {
+async fn an_order_that_is_canceled_while_its_price_is_being_reserved_is_refunded() {
     let shop = TestShop::start().await;
     let (customer, card) = customer_with(&shop, "tok_late").await;
     let (_, id) = buy(&customer, "key", &card).await.unwrap();
     testkit::eventually("the provider was asked", async || !charges(&shop).await.is_empty()).await;
+    assert_eq!(charge_of(&shop, &id).await, ChargeState::Reserved);
     assert_eq!(cancel(&customer, &id).await.unwrap().status(), OrderStatus::Canceled);
     everything_adds_up(&shop, 2).await;
-    assert_eq!(only_order(&shop).await.payment_status(), PaymentStatus::Voided);
-    assert_eq!(charge_of(&shop, &id).await, ChargeState::LetGo);
+    assert_eq!(only_order(&shop).await.payment_status(), PaymentStatus::Refunded);
+    assert_eq!(charge_of(&shop, &id).await, ChargeState::GivenBack);
 }
 
 #[tokio::test]
@@ -87,7 +88,7 @@ async fn cancels_that_race_with_the_charge_win_or_lose_and_the_money_follows() {
         let (customer, card) = (&customer, &card);
         async move {
             let (_, id) = buy(customer, &format!("order-{number}"), card).await.unwrap();
-            let status = ended_or_authorized(customer, &id, number % 3).await;
+            let status = begun_or_ended(customer, &id, number % 3).await;
             match cancel(customer, &id).await {
                 Ok(order) => assert_eq!(order.status(), OrderStatus::Canceled),
                 Err(refused) => assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?} {status:?}"),
@@ -98,11 +99,14 @@ async fn cancels_that_race_with_the_charge_win_or_lose_and_the_money_follows() {
     everything_adds_up(&shop, 60).await;
 }
 
-/// Cancels come at once, after the first change of the order, or when its money has moved.
-async fn ended_or_authorized(customer: &Customer, id: &str, how_late: u8) -> Option<Order> {
+/// Cancels come at once, when billing has heard of the order, or when its money has moved.
+async fn begun_or_ended(customer: &Customer, id: &str, how_late: u8) -> Option<Order> {
     match how_late {
         0 => None,
-        1 => customer.watch(id, |order| order.revision > 1).await.ok(),
+        1 => {
+            testkit::eventually("billing has heard of it", async || customer.payment(id).await.is_ok()).await;
+            None
+        }
         _ => customer.watch(id, |order| order.payment_status() != PaymentStatus::None).await.ok(),
     }
 }

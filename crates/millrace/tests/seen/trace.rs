@@ -22,16 +22,11 @@ gateway: millrace.order.v1.OrderService/PlaceOrder (server)
     order: process millrace.cmd.order.place-order (consumer)
       order: publish millrace.evt.order.order.order-created (producer)
         billing: process millrace.evt.order.order.order-created (consumer)
-          billing: effect authorize (client)
-            billing: effect capture (client)
-              billing: publish millrace.evt.billing.payment.payment-processed (producer)
-                order: process millrace.evt.billing.payment.payment-processed (consumer)
-                  order: publish millrace.evt.order.order.order-processed (producer)
-                    billing: process millrace.evt.order.order.order-processed (consumer)
-            billing: publish millrace.evt.billing.payment.payment-authorized (producer)
-              order: process millrace.evt.billing.payment.payment-authorized (consumer)
-                order: publish millrace.evt.order.order.order-payment-changed (producer)
-                  billing: process millrace.evt.order.order.order-payment-changed (consumer)
+          billing: effect charge (client)
+            billing: publish millrace.evt.billing.payment.payment-processed (producer)
+              order: process millrace.evt.billing.payment.payment-processed (consumer)
+                order: publish millrace.evt.order.order.order-processed (producer)
+                  billing: process millrace.evt.order.order.order-processed (consumer)
           billing: publish millrace.evt.billing.payment.payment-requested (producer)
             order: process millrace.evt.billing.payment.payment-requested (consumer)
 ";
@@ -94,7 +89,7 @@ async fn a_log_line_is_found_by_its_trace_its_aggregate_and_its_command() {
 
     let attempts = eventually_some("both attempts were exported", async || {
         let mut spans = up.traces.of(&bytes(TRACE));
-        spans.retain(|span| span.name == "effect authorize");
+        spans.retain(|span| span.name == "effect charge");
         (spans.len() == 2).then_some(spans)
     })
     .await;

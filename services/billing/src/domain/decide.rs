@@ -1,8 +1,8 @@
 use event::Id;
 use proto::billing::v1::payment_failed::Cause;
 use proto::billing::v1::{
-    PaymentAuthorized, PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested,
-    PaymentRefunded, PaymentRequested, PaymentVoided,
+    PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+    PaymentVoided,
 };
 
 use super::{Event, Order, Payment, Refusal, Step};
@@ -18,19 +18,15 @@ pub(crate) enum Input {
     Canceled {
         withdrawn: bool,
     },
-    Authorized(Outcome),
-    Captured(Outcome),
-    /// The reservation is gone: it was let go, or it had run out.
-    Voided,
+    /// The amount was taken, or nothing of it is held any more.
+    Charged(Outcome),
     Refunded(Outcome),
 }
 
 /// What the provider is to be asked next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    Authorize(Order),
-    Capture,
-    Void,
+    Charge(Order),
     Refund,
 }
 
@@ -48,27 +44,17 @@ pub(crate) struct Decision {
 pub(crate) fn decide(id: Id, payment: &Payment, input: Input) -> Result<Decision, Error> {
     let facts = Facts { order_id: id.to_string(), payment };
     Ok(match (payment.step, input) {
-        (Step::New, Input::Ordered(Ok(order))) => facts.requested(order.clone()).and(Act::Authorize(order)),
+        (Step::New, Input::Ordered(Ok(order))) => facts.requested(order.clone()).and(Act::Charge(order)),
         (Step::New, Input::Ordered(Err(refusal))) => facts.failed(refusal),
-        (Step::New, Input::Canceled { .. }) | (Step::Authorizing, Input::Canceled { withdrawn: true }) => {
-            facts.voided()
-        }
-        (Step::Capturing, Input::Canceled { withdrawn: true }) => facts.cancel_requested().and(Act::Void),
-        (Step::Authorizing | Step::Capturing, Input::Canceled { withdrawn: false }) => facts.cancel_requested(),
+        (Step::New, Input::Canceled { .. }) | (Step::Charging, Input::Canceled { withdrawn: true }) => facts.voided(),
+        (Step::Charging, Input::Canceled { withdrawn: false }) => facts.cancel_requested(),
         (Step::Captured, Input::Canceled { .. }) => facts.refund_requested().and(Act::Refund),
 
-        (Step::Authorizing, Input::Authorized(Outcome::Done)) => facts.authorized().and(Act::Capture),
-        (Step::AuthorizingInVain, Input::Authorized(Outcome::Done)) => facts.authorized().and(Act::Void),
-        (Step::Authorizing, Input::Authorized(Outcome::Refused(reason))) => facts.declined(reason),
-        (Step::AuthorizingInVain, Input::Authorized(Outcome::Refused(_))) => facts.voided(),
+        (Step::Charging, Input::Charged(Outcome::Done)) => facts.processed(),
+        (Step::Canceling, Input::Charged(Outcome::Done)) => facts.refund_requested().and(Act::Refund),
+        (Step::Charging, Input::Charged(Outcome::Refused(reason))) => facts.declined(reason),
+        (Step::Canceling, Input::Charged(Outcome::Refused(_))) => facts.voided(),
 
-        (Step::Capturing, Input::Captured(Outcome::Done)) => facts.processed(),
-        (Step::Canceling, Input::Captured(Outcome::Done)) => facts.refund_requested().and(Act::Refund),
-        // What was reserved and cannot be taken is let go, so that the customer can use it.
-        (Step::Capturing, Input::Captured(Outcome::Refused(reason))) => facts.declined(reason).and(Act::Void),
-        (Step::Canceling, Input::Captured(Outcome::Refused(_))) => facts.voided().and(Act::Void),
-
-        (Step::Canceling, Input::Voided) => facts.voided(),
         (Step::Refunding, Input::Refunded(Outcome::Done)) => facts.refunded(),
         (Step::Refunding, Input::Refunded(Outcome::Refused(reason))) => return Err(Error::RefundRefused(reason)),
 
@@ -98,10 +84,6 @@ impl Facts<'_> {
     fn declined(self, reason: String) -> Decision {
         let customer_id = self.payment.customer_id.clone().unwrap_or_default();
         self.failed(Refusal { cause: Cause::Declined, reason, customer_id })
-    }
-
-    fn authorized(self) -> Decision {
-        PaymentAuthorized { amount: self.amount(), order_id: self.order_id }.into()
     }
 
     fn processed(self) -> Decision {

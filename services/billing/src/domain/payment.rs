@@ -1,7 +1,7 @@
 use ledger::{Aggregate, At, Rows};
 use proto::billing::v1::{
-    PaymentAuthorized, PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested,
-    PaymentRefunded, PaymentRequested, PaymentVoided,
+    PaymentCancelRequested, PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+    PaymentVoided,
 };
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,6 @@ use crate::store::payment;
 ledger::event_set!(
     pub(crate) enum Event {
         PaymentRequested,
-        PaymentAuthorized,
         PaymentProcessed,
         PaymentFailed,
         PaymentVoided,
@@ -30,7 +29,7 @@ pub(crate) struct Payment {
     /// None if the provider was never asked.
     pub(crate) amount: Option<Money>,
     pub(crate) reason: String,
-    /// The revision with which the provider was asked to reserve the amount; 0 if it never was.
+    /// The revision with which the provider was asked for the amount; 0 if it never was.
     pub(crate) requested: i64,
 }
 
@@ -40,13 +39,9 @@ pub(crate) enum Step {
     /// Nothing has happened.
     #[default]
     New,
-    /// The provider is asked to reserve the amount.
-    Authorizing,
+    /// The provider is asked for the amount.
+    Charging,
     /// The same, and the order was canceled meanwhile.
-    AuthorizingInVain,
-    /// The amount is reserved, and the provider is asked to take it.
-    Capturing,
-    /// The amount is reserved and the order was canceled: the provider was asked to take it, or is asked to let it go.
     Canceling,
     /// The amount was taken.
     Captured,
@@ -78,7 +73,7 @@ impl Aggregate for Payment {
             }
             _ => {}
         }
-        self.step = self.step.after(event);
+        self.step = Step::after(event);
     }
 
     fn project(&self, at: &At, rows: &mut Rows) {
@@ -87,19 +82,15 @@ impl Aggregate for Payment {
 }
 
 impl Step {
-    const fn after(self, event: &Event) -> Self {
-        match (event, self) {
-            (Event::PaymentRequested(_), _) => Self::Authorizing,
-            (Event::PaymentCancelRequested(_), Self::Authorizing) => Self::AuthorizingInVain,
-            (Event::PaymentCancelRequested(_), _) | (Event::PaymentAuthorized(_), Self::AuthorizingInVain) => {
-                Self::Canceling
-            }
-            (Event::PaymentAuthorized(_), _) => Self::Capturing,
-            (Event::PaymentProcessed(_), _) => Self::Captured,
-            (Event::PaymentFailed(_), _) => Self::Failed,
-            (Event::PaymentVoided(_), _) => Self::Voided,
-            (Event::PaymentRefundRequested(_), _) => Self::Refunding,
-            (Event::PaymentRefunded(_), _) => Self::Refunded,
+    const fn after(event: &Event) -> Self {
+        match event {
+            Event::PaymentRequested(_) => Self::Charging,
+            Event::PaymentCancelRequested(_) => Self::Canceling,
+            Event::PaymentProcessed(_) => Self::Captured,
+            Event::PaymentFailed(_) => Self::Failed,
+            Event::PaymentVoided(_) => Self::Voided,
+            Event::PaymentRefundRequested(_) => Self::Refunding,
+            Event::PaymentRefunded(_) => Self::Refunded,
         }
     }
 }

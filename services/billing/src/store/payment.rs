@@ -51,8 +51,7 @@ impl From<Step> for PaymentState {
     fn from(step: Step) -> Self {
         match step {
             Step::New => Self::Unspecified,
-            Step::Authorizing | Step::AuthorizingInVain => Self::Pending,
-            Step::Capturing | Step::Canceling => Self::Authorized,
+            Step::Charging | Step::Canceling => Self::Pending,
             Step::Captured => Self::Captured,
             Step::Refunding => Self::RefundPending,
             Step::Refunded => Self::Refunded,

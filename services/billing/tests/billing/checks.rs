@@ -76,7 +76,7 @@ async fn an_order_that_comes_before_its_customer_waits_for_them() {
     shop.ledger.advance(Duration::from_mins(1));
     shop.ledger.catch_up().await;
     shop.settle().await;
-    assert_eq!(shop.history(order).await, ["Requested", "Authorized", "Processed"]);
+    assert_eq!(shop.history(order).await, ["Requested", "Processed"]);
     assert_eq!(shop.taken().await, PRICE);
 }
 

@@ -12,12 +12,10 @@ async fn an_order_is_charged_once_and_its_customer_sees_how_far_that_is() {
     let order = shop.order(&shop.card("tok_approved").await).await;
     assert_eq!(shop.state(order).await, PaymentState::Pending);
     shop.ledger.perform_effects().await;
-    assert_eq!(shop.state(order).await, PaymentState::Authorized);
-    shop.ledger.perform_effects().await;
 
     let payment = shop.payment(order).await;
     assert_eq!((payment.state(), payment.amount.map(|amount| amount.minor)), (PaymentState::Captured, Some(PRICE)));
-    assert_eq!(shop.history(order).await, ["Requested", "Authorized", "Processed"]);
+    assert_eq!(shop.history(order).await, ["Requested", "Processed"]);
     let [charge] = &shop.charges().await[..] else { panic!("not one charge") };
     assert_eq!((&charge.order_id, charge.taken(), &*charge.currency), (&order.to_string(), PRICE, "EUR"));
 }
@@ -40,7 +38,7 @@ async fn after_a_lost_answer_the_provider_is_asked_and_the_card_is_charged_once(
     assert_eq!(shop.state(order).await, PaymentState::Pending);
     shop.settle().await;
     assert_eq!(shop.state(order).await, PaymentState::Captured);
-    assert_eq!(shop.provider.calls(), ["authorize", "ask", "capture"]);
+    assert_eq!(shop.provider.calls(), ["authorize", "ask", "ask", "capture"]);
     assert_eq!((shop.charges().await.len(), shop.taken().await), (1, PRICE));
 }
 
@@ -50,8 +48,8 @@ async fn what_the_provider_never_heard_of_is_done_under_the_same_reference() {
     let order = shop.order(&shop.card("tok_approved").await).await;
     drop(shop.begin().await);
     shop.settle().await;
-    assert_eq!(shop.provider.calls(), ["ask", "authorize", "capture"]);
-    let reference = format!("payment/{order}:authorize:1");
+    assert_eq!(shop.provider.calls(), ["ask", "authorize", "ask", "capture"]);
+    let reference = format!("payment/{order}:charge:1");
     assert_eq!(shop.charges().await.iter().map(|charge| &*charge.reference).collect::<Vec<_>>(), [reference]);
 }
 
@@ -59,12 +57,11 @@ async fn what_the_provider_never_heard_of_is_done_under_the_same_reference() {
 async fn an_answer_that_never_reached_the_database_is_fetched_again() {
     let shop = Shop::open().await;
     let order = shop.order(&shop.card("tok_approved").await).await;
-    shop.ledger.perform_effects().await;
-    let capture = shop.begin().await;
-    shop.ledger.ledger().perform(capture).await.expect("the provider answers");
+    let charge = shop.begin().await;
+    shop.ledger.ledger().perform(charge).await.expect("the provider answers");
     shop.settle().await;
-    assert_eq!(shop.history(order).await, ["Requested", "Authorized", "Processed"]);
-    assert_eq!(shop.provider.calls(), ["authorize", "capture", "ask"]);
+    assert_eq!(shop.history(order).await, ["Requested", "Processed"]);
+    assert_eq!(shop.provider.calls(), ["authorize", "capture", "ask", "ask"]);
     assert_eq!(shop.taken().await, PRICE);
 }
 

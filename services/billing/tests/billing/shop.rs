@@ -1,10 +1,9 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use event::{Id, Key, Record, Schema};
 use ledger::{Delivery, Input, Leased, Processed};
-use millrace_billing::{CardToken, Charge, Outcome, Provider, Reservation, Settings, Simulated, Unanswered};
+use millrace_billing::{Charge, Settings};
 use proto::billing::v1::{
     AddPaymentMethodRequest, AddPaymentMethodResponse, GetPaymentRequest, GetPaymentResponse, Payment, PaymentState,
 };
@@ -12,6 +11,8 @@ use proto::money::v1::Money;
 use proto::order::v1::{OrderCanceled, OrderCreated};
 use proto::registration::v1::RegistrationNew;
 use testkit::{Postgres, TempDir, TestLedger, folder};
+
+pub(crate) use crate::watched::{Lost, Watched};
 
 /// Longer than any effect is leased.
 const A_WHILE: Duration = Duration::from_mins(1);
@@ -88,9 +89,14 @@ impl Shop {
 
     /// Performs an effect that was begun, and takes its answer in.
     pub(crate) async fn finish(&self, leased: Leased) -> Processed {
-        let answer = self.ledger.ledger().perform(leased).await.expect("the provider answers");
+        self.attempt(leased).await.expect("the provider answers")
+    }
+
+    /// The same, if the provider answers.
+    pub(crate) async fn attempt(&self, leased: Leased) -> Option<Processed> {
+        let answer = self.ledger.ledger().perform(leased).await.ok()?;
         let delivery = Delivery { input: Input::Answer(answer), delivered: 1, span: tracing::Span::none() };
-        self.ledger.ledger().process(vec![delivery]).await
+        Some(self.ledger.ledger().process(vec![delivery]).await)
     }
 
     /// Lets time pass until there is nothing left to be done.
@@ -151,58 +157,4 @@ pub(crate) fn add(token: &str) -> AddPaymentMethodRequest {
 fn service(provider: Arc<Watched>, settings: Settings) -> serve::Service {
     let schema = Arc::new(Schema::embedded().expect("the embedded schema can be read"));
     millrace_billing::service(schema, provider, settings)
-}
-
-/// The simulated provider, with a list of what it was asked.
-#[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) simulated: Simulated,
-    calls: Mutex<Vec<&'static str>>,
-}
-
-impl Watched {
-    async fn open(address: &str, late_by: Duration) -> Arc<Self> {
-        let simulated = Simulated::open(address).await.expect("the books can be opened").late_by(late_by);
-        Arc::new(Self { simulated, calls: Mutex::default() })
-    }
-
-    pub(crate) fn calls(&self) -> Vec<&'static str> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, call: &'static str) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-    }
-}
-
-#[async_trait]
-impl Provider for Watched {
-    async fn knows(&self, card: &CardToken) -> Result<bool, Unanswered> {
-        self.simulated.knows(card).await
-    }
-
-    async fn authorize(&self, reference: &str, reservation: Reservation) -> Result<Outcome, Unanswered> {
-        self.note("authorize");
-        self.simulated.authorize(reference, reservation).await
-    }
-
-    async fn capture(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        self.note("capture");
-        self.simulated.capture(reference, charge).await
-    }
-
-    async fn void(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        self.note("void");
-        self.simulated.void(reference, charge).await
-    }
-
-    async fn refund(&self, reference: &str, charge: &str) -> Result<Outcome, Unanswered> {
-        self.note("refund");
-        self.simulated.refund(reference, charge).await
-    }
-
-    async fn ask(&self, reference: &str) -> Result<Option<Outcome>, Unanswered> {
-        self.note("ask");
-        self.simulated.ask(reference).await
-    }
 }

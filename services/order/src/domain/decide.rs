@@ -16,7 +16,6 @@ pub(crate) enum Input {
     },
     /// Nobody has told in time what becomes of its payment.
     TimedOut,
-    PaymentAuthorized,
     PaymentProcessed,
     PaymentFailed {
         cause: payment_failed::Cause,
@@ -49,7 +48,6 @@ pub(crate) fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
         Input::TimedOut => Ok(timed_out(order)),
         Input::PaymentProcessed => Ok(processed(order)),
         Input::PaymentFailed { cause, reason } => Ok(failed(order, cause, reason)),
-        Input::PaymentAuthorized => Ok(moved(order, PaymentStatus::Authorized)),
         Input::PaymentVoided => Ok(moved(order, PaymentStatus::Voided)),
         Input::PaymentRefundRequested => Ok(moved(order, PaymentStatus::RefundPending)),
         Input::PaymentRefunded => Ok(moved(order, PaymentStatus::Refunded)),

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use OrderStatus::{Canceled, CanceledFraud, PaymentFailed, Pending, Processed};
-use PaymentStatus::{Authorized, Captured, Failed, RefundPending, Refunded, Voided};
+use PaymentStatus::{Captured, Failed, RefundPending, Refunded, Voided};
 use event::{Id, Micros};
 use proto::billing::v1::payment_failed;
 
@@ -40,7 +40,6 @@ fn inputs() -> Vec<Input> {
     let mut inputs = vec![
         Input::Cancel { by: customer() },
         Input::TimedOut,
-        Input::PaymentAuthorized,
         Input::PaymentProcessed,
         Input::PaymentVoided,
         Input::PaymentRefundRequested,
@@ -124,7 +123,7 @@ fn an_order_that_costs_something_else_is_not_placed() {
 
 #[test]
 fn a_paid_order_is_processed() {
-    let order = after([Input::PaymentAuthorized, Input::PaymentProcessed]);
+    let order = after([Input::PaymentProcessed]);
     assert_eq!(axes(&order), (Processed, Captured));
 }
 
@@ -150,9 +149,8 @@ fn a_refusal_after_a_cancel_moves_only_the_money() {
 #[test]
 fn a_charge_that_wins_over_a_cancel_is_given_back() {
     let cancel = Input::Cancel { by: customer() };
-    let answers =
-        [Input::PaymentAuthorized, Input::PaymentProcessed, Input::PaymentRefundRequested, Input::PaymentRefunded];
-    let statuses = [Authorized, Captured, RefundPending, Refunded];
+    let answers = [Input::PaymentProcessed, Input::PaymentRefundRequested, Input::PaymentRefunded];
+    let statuses = [Captured, RefundPending, Refunded];
     for (told, payment) in statuses.into_iter().enumerate() {
         let inputs = std::iter::once(cancel.clone()).chain(answers[..=told].iter().cloned());
         assert_eq!(axes(&after(inputs)), (Canceled, payment));

@@ -12,17 +12,14 @@ const PRICE: i64 = 2499;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Fate {
     passes_checks: bool,
-    authorizes: bool,
-    captures: bool,
+    pays: bool,
 }
 
 /// Where the money is, at the provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Charge {
     None,
-    Reserved,
     Taken,
-    LetGo,
     GivenBack,
 }
 
@@ -66,7 +63,7 @@ impl World {
 
     fn cancel(&self) -> Option<Self> {
         let mut world = Self { canceled: true, ..self.clone() };
-        let asks = matches!(self.payment.step, Step::Authorizing | Step::Capturing);
+        let asks = self.payment.step == Step::Charging;
         let withdrawn = asks && world.wish.take_if(|(_, phase)| *phase == Phase::Wished).is_some();
         (!self.canceled).then(|| world.hear(Input::Canceled { withdrawn }))
     }
@@ -86,12 +83,10 @@ impl World {
     /// A provider that is asked for what makes no sense would hide a mistake of ours by refusing it.
     fn perform(&mut self, act: &Act) -> Outcome {
         let (from, to, does) = match act {
-            Act::Authorize(order) => {
+            Act::Charge(order) => {
                 assert_eq!(order.amount.minor, PRICE);
-                (Charge::None, Charge::Reserved, self.fate.authorizes)
+                (Charge::None, Charge::Taken, self.fate.pays)
             }
-            Act::Capture => (Charge::Reserved, Charge::Taken, self.fate.captures),
-            Act::Void => (Charge::Reserved, Charge::LetGo, true),
             Act::Refund => (Charge::Taken, Charge::GivenBack, true),
         };
         assert_eq!(self.charge, from, "{act:?} in {self:#?}");
@@ -128,7 +123,6 @@ impl World {
         }
         let stands = self.payment.step == Step::Captured;
         assert_eq!(taken, if stands { PRICE } else { 0 }, "money is conserved: {self:#?}");
-        assert_ne!(self.charge, Charge::Reserved, "nothing stays reserved: {self:#?}");
         assert!(stands || is_final(self.payment.step), "every payment ends: {self:#?}");
         assert!(!(stands && self.canceled), "a canceled order is not paid: {self:#?}");
     }
@@ -141,9 +135,7 @@ fn order() -> Order {
 
 fn answer(act: &Act, outcome: Outcome) -> Input {
     match act {
-        Act::Authorize(_) => Input::Authorized(outcome),
-        Act::Capture => Input::Captured(outcome),
-        Act::Void => Input::Voided,
+        Act::Charge(_) => Input::Charged(outcome),
         Act::Refund => Input::Refunded(outcome),
     }
 }
@@ -155,8 +147,7 @@ const fn is_final(step: Step) -> bool {
 /// All worlds that can be, whatever comes when.
 fn reachable() -> Vec<World> {
     let mut seen: Vec<World> = Vec::new();
-    let fates =
-        (0..8).map(|bits| Fate { passes_checks: bits & 1 > 0, authorizes: bits & 2 > 0, captures: bits & 4 > 0 });
+    let fates = (0..4).map(|bits| Fate { passes_checks: bits & 1 > 0, pays: bits & 2 > 0 });
     let mut open: Vec<World> = fates.map(World::new).collect();
     while let Some(world) = open.pop() {
         if !seen.contains(&world) {
@@ -171,9 +162,9 @@ fn reachable() -> Vec<World> {
 fn inputs() -> Vec<Input> {
     let refused = || Outcome::Refused("no".to_owned());
     let mut inputs = vec![Input::Ordered(Ok(order())), Input::Ordered(Err(order().refused(Cause::Fraud, "why")))];
-    inputs.extend([Input::Canceled { withdrawn: true }, Input::Canceled { withdrawn: false }, Input::Voided]);
+    inputs.extend([Input::Canceled { withdrawn: true }, Input::Canceled { withdrawn: false }]);
     for outcome in [Outcome::Done, refused()] {
-        inputs.extend([Input::Authorized(outcome.clone()), Input::Captured(outcome.clone()), Input::Refunded(outcome)]);
+        inputs.extend([Input::Charged(outcome.clone()), Input::Refunded(outcome)]);
     }
     inputs
 }
@@ -215,27 +206,26 @@ fn what_is_final_stays_as_it_is() {
 
 #[test]
 fn the_amount_and_the_customer_are_in_the_events_of_an_order_that_is_paid() {
-    let placed = World::new(Fate { passes_checks: true, authorizes: true, captures: true }).place().expect("it is new");
-    let decision = decide(Id::default(), &placed.payment, Input::Authorized(Outcome::Done)).expect("it is decided");
-    let Some(Event::PaymentAuthorized(authorized)) = decision.events.first() else { panic!("{decision:?}") };
-    assert_eq!(authorized.amount.as_ref().map(|amount| amount.minor), Some(PRICE));
+    let placed = World::new(Fate { passes_checks: true, pays: true }).place().expect("it is new");
+    let decision = decide(Id::default(), &placed.payment, Input::Charged(Outcome::Done)).expect("it is decided");
+    let Some(Event::PaymentProcessed(processed)) = decision.events.first() else { panic!("{decision:?}") };
+    assert_eq!(processed.amount.as_ref().map(|amount| amount.minor), Some(PRICE));
     assert_eq!(placed.payment.customer_id.as_deref(), Some("anna"));
 }
 
 #[test]
 fn a_cancel_that_comes_before_the_order_wins_over_it() {
-    let canceled =
-        World::new(Fate { passes_checks: true, authorizes: true, captures: true }).cancel().expect("it is new");
+    let canceled = World::new(Fate { passes_checks: true, pays: true }).cancel().expect("it is new");
     assert_eq!(canceled.payment.step, Step::Voided);
     assert_eq!(decide(Id::default(), &canceled.payment, Input::Ordered(Ok(order()))), Ok(Decision::default()));
 }
 
 #[test]
-fn a_cancel_while_the_amount_is_being_taken_is_noted_and_refunded_afterwards() {
-    let payment = Payment { step: Step::Capturing, ..Payment::default() };
+fn a_cancel_while_the_provider_is_asked_is_noted_and_refunded_afterwards() {
+    let payment = Payment { step: Step::Charging, ..Payment::default() };
     let noted = decide(Id::default(), &payment, Input::Canceled { withdrawn: false }).expect("it is decided");
     assert_eq!(types(&noted), ["PaymentCancelRequested"]);
     let payment = Payment { step: Step::Canceling, ..payment };
-    let refund = decide(Id::default(), &payment, Input::Captured(Outcome::Done)).expect("it is decided");
+    let refund = decide(Id::default(), &payment, Input::Charged(Outcome::Done)).expect("it is decided");
     assert_eq!((types(&refund), refund.act), (vec!["PaymentRefundRequested".to_owned()], Some(Act::Refund)));
 }

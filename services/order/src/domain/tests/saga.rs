@@ -14,8 +14,9 @@ enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Idle,
-    Authorizing,
-    Capturing,
+    /// It wishes the charge, and nobody has begun it.
+    Wishing,
+    Charging,
     Taken,
     Refunding,
     Over,
@@ -84,26 +85,28 @@ impl World {
             (Event::OrderCreated(_), Phase::Idle) if self.fate == Fate::Fraud => {
                 self.say(failed(payment_failed::Cause::Fraud), Phase::Over);
             }
-            (Event::OrderCreated(_), Phase::Idle) => self.phase = Phase::Authorizing,
-            (Event::OrderCanceled(_), Phase::Authorizing | Phase::Capturing) => self.is_canceling = true,
+            (Event::OrderCreated(_), Phase::Idle) => self.phase = Phase::Wishing,
+            (Event::OrderCanceled(_), Phase::Wishing) => self.say(Input::PaymentVoided, Phase::Over),
+            (Event::OrderCanceled(_), Phase::Charging) => self.is_canceling = true,
             (Event::OrderCanceled(_), Phase::Taken) => self.say(Input::PaymentRefundRequested, Phase::Refunding),
             _ => {}
         }
         Some(self)
     }
 
+    /// The provider is asked, or answers.
     fn provider_answers(mut self) -> Option<Self> {
         match (self.phase, self.is_canceling) {
-            (Phase::Authorizing, true) => self.say(Input::PaymentVoided, Phase::Over),
-            (Phase::Authorizing, false) if self.fate == Fate::Declined => {
+            (Phase::Wishing, _) => self.phase = Phase::Charging,
+            (Phase::Charging, true) if self.fate == Fate::Declined => self.say(Input::PaymentVoided, Phase::Over),
+            (Phase::Charging, false) if self.fate == Fate::Declined => {
                 self.say(failed(payment_failed::Cause::Declined), Phase::Over);
             }
-            (Phase::Authorizing, false) => self.say(Input::PaymentAuthorized, Phase::Capturing),
-            (Phase::Capturing, is_canceling) => {
+            (Phase::Charging, is_canceling) => {
                 self.taken += self.order.total.minor;
-                self.say(Input::PaymentProcessed, Phase::Taken);
-                if is_canceling {
-                    self.say(Input::PaymentRefundRequested, Phase::Refunding);
+                match is_canceling {
+                    true => self.say(Input::PaymentRefundRequested, Phase::Refunding),
+                    false => self.say(Input::PaymentProcessed, Phase::Taken),
                 }
             }
             (Phase::Refunding, _) => {
