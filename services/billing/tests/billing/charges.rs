@@ -13,8 +13,8 @@ impl Shop {
     async fn charge_of(&self, order: Id) -> Charge {
         let mut charges = self.charges().await;
         charges.retain(|charge| charge.order_id == order.to_string());
-        let [charge] = &charges[..] else { panic!("not one charge: {charges:?}") };
-        charge.clone()
+        assert_eq!(charges.len(), 1, "{charges:?}");
+        charges.remove(0)
     }
 
     /// A charge during which these calls are lost, and perhaps the order is canceled. What happened to the payment, and where the money is.

@@ -104,9 +104,10 @@ impl World {
             }
             (Phase::Charging, is_canceling) => {
                 self.taken += self.order.total.minor;
-                match is_canceling {
-                    true => self.say(Input::PaymentRefundRequested, Phase::Refunding),
-                    false => self.say(Input::PaymentProcessed, Phase::Taken),
+                if is_canceling {
+                    self.say(Input::PaymentRefundRequested, Phase::Refunding);
+                } else {
+                    self.say(Input::PaymentProcessed, Phase::Taken);
                 }
             }
             (Phase::Refunding, _) => {
