@@ -39,9 +39,9 @@ pub struct Database {
 const IDLE_IN_TRANSACTION: &str = "15s";
 /// How long a statement may wait for a lock that the batch did not take up front.
 const LOCK_TIMEOUT: &str = "2s";
-/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and those of what is written at once are
-/// large: more of them would cost more memory than they save time.
-const STATEMENTS: usize = 256;
+/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and to prepare one costs more than to
+/// execute it.
+const STATEMENTS: usize = 1024;
 /// Pages of 4 KiB that the write-ahead log takes until they are moved to where they belong. The larger, the more often a page was written
 /// again meanwhile, and is moved once.
 const CHECKPOINT: &str = "4000";

@@ -2,8 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use futures::FutureExt as _;
 use futures::channel::oneshot;
@@ -92,6 +94,19 @@ impl<E: ByText> Table for Wanted<E> {
     }
 }
 
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 async fn by_id<E: ByText>(
     connection: &impl ConnectionTrait,
     ids: impl Iterator<Item = &str>,
@@ -122,6 +137,8 @@ impl<E: ByText> Lookup<E> {
             let (answer, found) = oneshot::channel();
             self.waiting().push((id.to_owned(), answer));
             let turn = self.turn.lock().await;
+            // Whoever comes first lets those ask who were woken with them.
+            yield_now().await;
             let waiting = std::mem::take(&mut *self.waiting());
             if !waiting.is_empty() {
                 let rows = by_id::<E>(connection, waiting.iter().map(|(id, _)| id.as_str())).await?;

@@ -11,6 +11,10 @@ use crate::measured::Meters;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
 const BATCH: usize = 256;
+/// A transaction of so many deliveries says that there is much to do. Then the lane gathers more before the next one.
+const MANY: usize = 4;
+/// How long a lane gathers at most. Less if its last transaction took less: whoever waits does so twice as long at worst.
+const GATHER_MAX: Duration = Duration::from_millis(5);
 /// Deliveries that wait for one lane at most; then whoever brings more waits.
 const QUEUE: usize = 1024;
 /// Batches that wait for the relay at most. What finds no place is published from the log a little later.
@@ -100,11 +104,22 @@ pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
 async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
     let meters = Meters::of(&ledger);
     let mut waiting = Vec::with_capacity(BATCH);
+    let mut gathers = Duration::ZERO;
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        if !gathers.is_zero() {
+            tokio::time::sleep(gathers).await;
+            while waiting.len() < BATCH
+                && let Ok(job) = jobs.try_recv()
+            {
+                waiting.push(job);
+            }
+        }
+        let (began, many) = (Instant::now(), waiting.len() >= MANY);
         let measured: Vec<_> = waiting.iter().map(|job| meters.measure(&job.delivery, job.since)).collect();
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
+        gathers = if many { began.elapsed().min(GATHER_MAX) } else { Duration::ZERO };
         committed.tell(processed.appended, processed.wished, processed.leased);
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);

@@ -6,12 +6,16 @@ use sea_orm::{
     ModelTrait, QueryTrait, Statement, Values,
 };
 
-/// What a transaction writes, in this order. On SQLite it is all one trip to the connection's thread: a trip costs more than most statements
-/// do.
+/// What a transaction writes, in this order. On SQLite, if it is little, it is all one trip to the connection's thread, which costs more than
+/// such statements do.
 pub(crate) struct Writes {
     backend: DbBackend,
     statements: Vec<Statement>,
 }
+
+/// More than these are written statement by statement. Each statement alone has been prepared before, because its text is its table and its
+/// number of rows; all of them together hardly ever make the same text twice, and to prepare it would cost more than the trips.
+const VALUES_AT_ONCE: usize = 250;
 
 type ActiveModel<M> = <<M as ModelTrait>::Entity as EntityTrait>::ActiveModel;
 
@@ -57,7 +61,10 @@ impl Writes {
     }
 
     pub(crate) async fn run(self, txn: &DatabaseTransaction) -> Result<(), DbErr> {
-        let statements = if self.backend == DbBackend::Sqlite { joined(self.statements) } else { self.statements };
+        let values: usize =
+            self.statements.iter().filter_map(|one| one.values.as_ref()).map(|values| values.0.len()).sum();
+        let at_once = self.backend == DbBackend::Sqlite && values <= VALUES_AT_ONCE;
+        let statements = if at_once { joined(self.statements) } else { self.statements };
         for statement in statements {
             txn.execute_raw(statement).await?;
         }
