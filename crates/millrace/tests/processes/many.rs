@@ -34,11 +34,11 @@ async fn instances_come_and_go_while_customers_buy_and_nobody_calls_more_than_tw
     for role in Role::services() {
         fleet.add(role, &[]).await;
         fleet.retire_oldest(role).await;
-        shoppers.bought(2).await;
+        shoppers.all_went_on().await;
     }
     // Fewer, and then as many as before.
     fleet.retire_oldest(Role::Order).await;
-    shoppers.bought(4).await;
+    shoppers.all_went_on().await;
     fleet.add(Role::Order, &[]).await;
     fleet.restart_first_gateway().await;
     shoppers.bought(8).await;

@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Customers who know two gateways, and go to the other one when a call fails.
 pub(crate) struct Shoppers {
     tasks: JoinSet<(Bought, usize)>,
-    bought: watch::Receiver<usize>,
+    /// How much each has.
+    bought: watch::Receiver<[usize; SHOPPERS]>,
     enough: CancellationToken,
 }
 
@@ -37,19 +38,29 @@ impl Shoppers {
         for gateway in gateways {
             serves(gateway).await;
         }
-        let (count, bought) = watch::channel(0);
+        let (count, bought) = watch::channel([0; SHOPPERS]);
         let (mut tasks, enough) = (JoinSet::new(), CancellationToken::new());
         for number in 0..SHOPPERS {
             let shopper = Shopper::enter(gateways, number).await;
-            tasks.spawn(shopper.shop(card, count.clone(), enough.clone()));
+            tasks.spawn(shopper.shop(card, tally(&count, number), enough.clone()));
         }
         Self { tasks, bought, enough }
     }
 
     /// Waits until they have bought so many more.
     pub(crate) async fn bought(&mut self, more: usize) {
-        let until = *self.bought.borrow() + more;
-        let waited = tokio::time::timeout(PATIENCE, self.bought.wait_for(|bought| *bought >= until)).await;
+        let until = self.bought.borrow().iter().sum::<usize>() + more;
+        self.wait_for(|bought| bought.iter().sum::<usize>() >= until).await;
+    }
+
+    /// Waits until each has bought one more: whatever they were at is over, so what happens next meets other calls.
+    pub(crate) async fn all_went_on(&mut self) {
+        let before = *self.bought.borrow();
+        self.wait_for(|bought| bought.iter().zip(before).all(|(now, before)| *now > before)).await;
+    }
+
+    async fn wait_for(&mut self, enough: impl FnMut(&[usize; SHOPPERS]) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, self.bought.wait_for(enough)).await;
         waited.expect("they go on buying").expect("no shopper panicked");
     }
 
@@ -59,6 +70,12 @@ impl Shoppers {
         let (bought, retried): (Vec<_>, Vec<_>) = self.tasks.join_all().await.into_iter().unzip();
         (bought, retried.into_iter().sum())
     }
+}
+
+/// Notes what one of them has bought.
+fn tally(bought: &watch::Sender<[usize; SHOPPERS]>, number: usize) -> impl Fn() + Send + use<> {
+    let bought = bought.clone();
+    move || bought.send_modify(|bought| bought[number] += 1)
 }
 
 /// Waits until a gateway does.
@@ -88,7 +105,7 @@ impl Shopper {
     }
 
     /// Buys, watches what was bought, and looks at all of it, again and again.
-    async fn shop(mut self, card: &str, count: watch::Sender<usize>, enough: CancellationToken) -> (Bought, usize) {
+    async fn shop(mut self, card: &str, tally: impl Fn(), enough: CancellationToken) -> (Bought, usize) {
         let card = self.call(|at| async move { at.add_card(card, "DE").await }).await;
         let mut ids = BTreeSet::new();
         for order in (0..ORDERS_MAX).take_while(|_| !enough.is_cancelled()) {
@@ -102,7 +119,7 @@ impl Shopper {
             self.call(|at| ended(at, command.clone(), id.clone())).await;
             self.call(|at| async move { at.orders().await }).await;
             assert!(ids.insert(id), "two keys came to one order");
-            count.send_modify(|bought| *bought += 1);
+            tally();
         }
         (Bought { customer: self.at[self.prefers].clone(), ids }, self.retried)
     }
