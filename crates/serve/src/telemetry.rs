@@ -12,7 +12,7 @@ mod recorder;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Dispatch, Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn, LevelFilter};
@@ -53,7 +53,7 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up telemetry for the process. It works until the result is dropped.
     pub fn install(config: Config) -> Result<Self, Error> {
-        if config.otlp.is_none() && config.recorder.is_none() {
+        if !config.keeps_spans() {
             trace::span::nobody_looks();
         }
         let (dispatch, telemetry) = Self::build(config, BoxMakeWriter::new(std::io::stderr))?;
@@ -77,24 +77,24 @@ impl Telemetry {
                     .and(FilterFn::new(is_fit_for_logs))
                     .or(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO)),
             );
+        let kept = config.keeps_spans();
         let telemetry = Self::start(config)?;
-        let spans = tracing_opentelemetry::layer()
-            .with_tracer(telemetry.provider.tracer("millrace"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(FilterFn::new(belongs_to_traces).with_max_level_hint(LevelFilter::INFO));
-        let abouts = about::Abouts.with_filter(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO));
+        let spans = kept.then(|| {
+            tracing_opentelemetry::layer()
+                .with_tracer(telemetry.provider.tracer("millrace"))
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false)
+                .with_filter(FilterFn::new(belongs_to_traces).with_max_level_hint(LevelFilter::INFO))
+        });
+        let abouts = about::Abouts.and_then((!kept).then_some(trace::Passing));
+        let abouts = abouts.with_filter(FilterFn::new(is_own_span).with_max_level_hint(LevelFilter::INFO));
         Ok((Dispatch::new(tracing_subscriber::registry().with(spans).with(abouts).with(lines)), telemetry))
     }
 
     fn start(config: Config) -> Result<Self, Error> {
         let mut provider = SdkTracerProvider::builder().with_span_processor(export::Roles);
-        // With nobody to tell, traces only get their ids, for the logs and for those who come after us. What a caller wants traced stays so.
-        if config.otlp.is_none() && config.recorder.is_none() {
-            provider = provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
-        }
         if let Some(recorder) = config.recorder {
             provider = provider.with_span_processor(recorder);
         }

@@ -8,6 +8,8 @@ use tonic::metadata::MetadataMap;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::passing::{pass, passed};
+
 /// The specification asks that 512 characters of state be passed on; a client gets no more of our headers and rows than that.
 const STATE_LEN_MAX: usize = 512;
 
@@ -24,7 +26,8 @@ pub fn current() -> TraceContext {
 /// The context of that span. Starts it, so [`follow`] comes before.
 pub fn of(span: &Span) -> TraceContext {
     let mut carrier = Carrier::default();
-    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
+    let context = passed(span).map_or_else(|| span.context(), |passed| Context::new().with_remote_span_context(passed));
+    TraceContextPropagator::new().inject_context(&context, &mut carrier);
     carrier.0
 }
 
@@ -33,16 +36,17 @@ pub fn of(span: &Span) -> TraceContext {
 /// Only possible before the span is first entered (or its context taken); later it does nothing.
 pub fn follow(span: &Span, parent: &TraceContext) {
     let parent = context_of(parent);
-    if parent.span().span_context().is_valid() {
-        // Fails where no exporter is set up, too, and then there is nothing to follow.
+    if parent.span().span_context().is_valid() && !pass(span, parent.span().span_context()) {
+        // Fails where no subscriber is set up, too, and then there is nothing to follow.
         let _ = span.set_parent(parent);
     }
 }
 
 /// Notes that `cause` had a part in the span, without making the span a part of that trace. An empty or malformed cause changes nothing.
 pub fn link(span: &Span, cause: &TraceContext) {
-    let cause = context_of(cause);
-    span.add_link(cause.span().span_context().clone());
+    if passed(span).is_none() {
+        span.add_link(context_of(cause).span().span_context().clone());
+    }
 }
 
 /// Goes on with what was caused by `cause` and came by the broker: in the same trace, as its child. It is linked, too, as the conventions

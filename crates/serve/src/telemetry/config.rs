@@ -52,6 +52,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether anybody keeps spans. Else traces have their ids only, for log lines and for those who come after us.
+    pub(super) const fn keeps_spans(&self) -> bool {
+        self.otlp.is_some() || self.recorder.is_some()
+    }
+
     /// Reads `MILLRACE_LOG` (the filter), `MILLRACE_LOG_FORMAT` (`text`, `json`), `NO_COLOR` and OpenTelemetry's `OTEL_SDK_DISABLED`,
     /// `OTEL_TRACES_EXPORTER` (`otlp`, `none`), `OTEL_SERVICE_NAME`, `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and
     /// `OTEL_EXPORTER_OTLP_CERTIFICATE`. The SDK reads others itself: `OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`, `OTEL_EXPORTER_OTLP_HEADERS`,

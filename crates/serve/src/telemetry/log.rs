@@ -33,8 +33,11 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        // Entering a span makes its context the current one.
-        let span = Context::map_current(|current| current.span().span_context().clone());
+        // Entering a span makes its context OpenTelemetry's current one, unless nobody keeps spans.
+        let span = context
+            .lookup_current()
+            .and_then(|span| trace::passed_by(&span))
+            .unwrap_or_else(|| Context::map_current(|current| current.span().span_context().clone()));
         match self.0 {
             Format::Json => writeln!(line, "{}", json(event, &span, about(context))?),
             Format::Text => {
