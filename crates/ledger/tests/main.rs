@@ -51,6 +51,7 @@ mod interleavings;
 mod operator;
 mod passed;
 mod poison;
+mod reads;
 mod receipts;
 mod sqlite;
 mod timers;

@@ -17,6 +17,7 @@ on_both!(
     a_parked_key_that_fails_again_parks_again,
     a_dropped_revision_is_skipped_recorded_and_shown_for_ever,
     a_damaged_row_of_an_owner_stops_its_key_until_it_is_dropped,
+    what_could_not_be_read_for_an_event_is_not_read_once_it_is_dropped,
     a_drop_of_another_revision_changes_nothing,
     the_event_behind_a_dropped_one_is_not_dropped_with_it,
     a_parked_answer_is_driven_again_without_asking_again,
@@ -207,6 +208,16 @@ async fn a_dropped_revision_is_skipped_recorded_and_shown_for_ever(shop: &Shop) 
     parked_at(shop, &created(id, 5, "fail")).await;
     let again = list(shop, ListParkedRequest { state: ParkedState::Parked.into(), ..Default::default() }).await;
     assert!(again[0].has_diverged && again[0].revision == 5, "{again:?}");
+}
+
+async fn what_could_not_be_read_for_an_event_is_not_read_once_it_is_dropped(shop: &Shop) {
+    let id = shop.id();
+    let events = [created(id, 1, "read-lost"), created(id, 2, "")];
+    parked_at(shop, &events[0]).await;
+    answer(&shop.one(drop_it(shop, &only(shop).await)).await);
+    assert_eq!(shop.one(streamed(&events[0])).await, Outcome::Noted, "it is read from the owner's log");
+    assert_eq!(shop.batch(events.iter().map(from_log)).await, [Outcome::Skipped, Outcome::Applied]);
+    assert_eq!(shop.seen(&order(id)).await, [2]);
 }
 
 async fn a_drop_of_another_revision_changes_nothing(shop: &Shop) {

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{Id, Key, Schema};
 use millrace_ledger::{
-    Aggregate, Answered, At, Begun, Code, Effect, Error, Fired, Handlers, Loaded, Reader, Rejection, Result, Rows,
-    Subscription, Timer, Tx, event_set,
+    Aggregate, Answered, At, Begun, Code, Effect, Error, Fired, Handlers, Loaded, Reader, Reads, Rejection, Result,
+    Rows, Subscription, Timer, Tx, event_set,
 };
 use proto::command::v1::Receipt;
 use proto::order::v1::{Order, OrderCreated, OrderProcessed, PlaceOrderRequest, PlaceOrderResponse};
 use proto::registration::v1::{RegisterRequest, RegisterResponse};
+use proto::user::v1::UserUpdated;
 use sea_orm::entity::prelude::*;
 use sea_orm::{ActiveValue::Set, Statement};
 use sea_orm_migration::prelude::*;
@@ -160,6 +161,21 @@ pub(crate) mod shelf {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A table that is not there.
+mod lost {
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "lost")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 pub(crate) struct CreateToy;
 
 impl MigrationName for CreateToy {
@@ -229,9 +245,10 @@ pub(crate) fn handlers(schema: &Schema, version: i32) -> Handlers {
     let mut handlers = Handlers::default();
     handlers.command(schema, Counter::KIND, act);
     handlers.command(schema, Counter::KIND, act_for_anybody);
-    handlers.subscription(Subscription::new("replica", version).on(on_created));
+    handlers.subscription(Subscription::new("replica", version).on(on_created).reads(of_created));
     handlers.subscription(Subscription::new("clerk", version).acts_on(Counter::KIND).on(on_processed));
-    handlers.subscription(Subscription::new("mailer", version).from_now().on(on_created));
+    handlers.subscription(Subscription::new("mailer", version).from_now().on(on_created).reads(of_created));
+    handlers.subscription(Subscription::new("newcomer", version).on(on_updated).reads(of_updated));
     handlers.effect::<Charge, _, _, _>(perform, on_charged);
     handlers.timer(on_remind);
     handlers.deadline(on_give_up);
@@ -256,6 +273,27 @@ async fn act_for_anybody(cx: &mut Tx, request: RegisterRequest) -> Result<Regist
 async fn on_created(cx: &mut Tx, event: OrderCreated) -> Result<()> {
     see(cx).await?;
     steps(cx, &event.customer_id).await
+}
+
+/// Of a service whose log the toy has not met.
+async fn on_updated(cx: &mut Tx, event: UserUpdated) -> Result<()> {
+    see(cx).await?;
+    steps(cx, &event.display_name).await
+}
+
+fn of_created(event: &OrderCreated, reads: &mut Reads) {
+    declare(&event.customer_id, reads);
+}
+
+fn of_updated(event: &UserUpdated, reads: &mut Reads) {
+    declare(&event.display_name, reads);
+}
+
+/// The step `read-lost` fails as soon as anybody looks for what it declares.
+fn declare(steps: &str, reads: &mut Reads) {
+    if steps.contains("read-lost") {
+        reads.row::<lost::Entity>("anything");
+    }
 }
 
 async fn on_remind(cx: &mut Tx, fired: Fired<Remind>) -> Result<()> {

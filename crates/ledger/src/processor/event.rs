@@ -1,5 +1,6 @@
 //! One event for one subscription: the cursor is its fence.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ::event::{History, Key, Micros, Record};
@@ -49,7 +50,7 @@ impl Ledger {
                 return Ok(Outcome::Noted);
             }
         }
-        if record.revision <= cursor.dropped {
+        if is_passed_over(tx, &cursor, delivery) {
             tx.book.set_cursor(&id, moved(cursor, record, tx.now));
             return Ok(Outcome::Skipped);
         }
@@ -63,10 +64,6 @@ impl Ledger {
             tx.book.set_cursor(&id, moved(cursor, record, tx.now));
             return Ok(Outcome::Skipped);
         };
-        if tx.starts.get(delivery.subscription).is_some_and(|start| record.time.0 < *start) {
-            tx.book.set_cursor(&id, moved(cursor, record, tx.now));
-            return Ok(Outcome::Skipped);
-        }
         attempt.may_run(cursor.attempts)?;
         // What follows from an event is still the doing of whoever set it off.
         let caller = Caller { name: record.principal.clone(), ..Caller::default() };
@@ -159,6 +156,25 @@ pub(super) fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
 fn goes_on_from(cursor: &Model, record: &Record) -> bool {
     let past: Option<[u8; 16]> = cursor.history.as_slice().try_into().ok();
     past.is_some_and(|past| History(past).then(&record.type_name, &record.body) == record.history)
+}
+
+/// Whether a handler is to be called, if it cares for the event's type and what is before it in its batch is applied. `ahead`: the cursors
+/// after that.
+pub(super) fn comes_to_handler(tx: &Tx, delivery: &EventDelivery, ahead: &mut HashMap<CursorId, Model>) -> bool {
+    let record = &delivery.record;
+    let id: CursorId = (delivery.subscription, record.key.clone());
+    // Only events of a log that is known have a cursor.
+    let Some(cursor) = ahead.remove(&id).or_else(|| tx.book.cursor(&id).ok().cloned()) else { return false };
+    let applies = judge(&cursor, record, delivery.means) == Verdict::Apply;
+    let comes = applies && !is_passed_over(tx, &cursor, delivery);
+    ahead.insert(id, if applies { moved(cursor, record, tx.now) } else { cursor });
+    comes
+}
+
+/// The cursor moves without a handler: an operator has dropped the event, or it happened before its work was wanted.
+fn is_passed_over(tx: &Tx, cursor: &Model, delivery: &EventDelivery) -> bool {
+    let (record, starts_at) = (&delivery.record, tx.starts.get(delivery.subscription));
+    record.revision <= cursor.dropped || starts_at.is_some_and(|start| record.time.0 < *start)
 }
 
 pub(super) fn noted(cursor: Model, record: &Record) -> Model {

@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod event;
 mod timer;
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
 use ::event::{Key, Record};
@@ -246,10 +247,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// What the handlers of a batch declare that they will read. What comes to no handler reads nothing: an event that was dropped because
-    /// it could not be read for must not fail for that.
+    /// What the handlers of a batch declare that they will read. What comes to no handler reads nothing: what fails here is counted against
+    /// its delivery, and nobody has judged yet whether that is to be tried at all.
     fn reads(&self, tx: &Tx, batch: &[Delivery]) -> Reads {
-        let (handlers, mut reads) = (&self.0.handlers, Reads::default());
+        let (handlers, mut reads, mut ahead) = (&self.0.handlers, Reads::default(), HashMap::new());
         for delivery in batch {
             match &delivery.input {
                 Input::Command(command) => {
@@ -258,14 +259,11 @@ impl Ledger {
                     }
                 }
                 Input::Event(event) => {
-                    let cursor = tx.book.cursor(&(event.subscription, event.record.key.clone()));
-                    if cursor.is_ok_and(|cursor| event.record.revision <= cursor.dropped.max(cursor.revision)) {
-                        continue;
-                    }
                     let subscription = handlers.subscriptions.get(event.subscription);
-                    let declared =
-                        subscription.and_then(|subscription| subscription.reads.get(&event.record.type_name));
-                    if let Some(declared) = declared {
+                    let Some(subscription) = subscription.filter(|one| !one.reads.is_empty()) else { continue };
+                    if event::comes_to_handler(tx, event, &mut ahead)
+                        && let Some(declared) = subscription.reads.get(&event.record.type_name)
+                    {
                         declared(&event.record.body, &mut reads);
                     }
                 }
