@@ -104,6 +104,11 @@ impl Chance {
     pub fn below(&self, limit: u64) -> u64 {
         u64::from_le_bytes(self.bytes()) % limit.max(1)
     }
+
+    /// From 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        f64::from(u32::from_le_bytes(self.bytes())) / f64::from(u32::MAX)
+    }
 }
 
 impl Default for Chance {

@@ -1,7 +1,12 @@
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event};
+use ledger::Chance;
+use tokio::time::Instant;
+
+use crate::Backoff;
 
 /// Where the broker is.
 #[derive(Clone, Debug)]
@@ -38,7 +43,7 @@ pub async fn connect(broker: &Broker, role: &str) -> Result<Client, ConnectError
     let options = ConnectOptions::new()
         .name(&name)
         .retry_on_initial_connect()
-        .reconnect_delay_callback(delay)
+        .reconnect_delay_callback(delays())
         .ping_interval(PING_INTERVAL)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .custom_inbox_prefix(format!("_INBOX.{role}"))
@@ -69,11 +74,11 @@ pub async fn reached(client: &Client, url: &str, limit: Duration) -> Result<(), 
     Ok(())
 }
 
-/// 50 ms, doubled up to 4 s, and up to half of that taken off by the clock's low digits: a thousand clients must not come back in step.
-fn delay(attempts: usize) -> Duration {
-    let full = Duration::from_millis(50 << attempts.min(7)).min(Duration::from_secs(4));
-    let jitter = f64::from(std::process::id() % 97) / 97.0;
-    full.mul_f64(1.0 - jitter / 2.0)
+/// How long to wait before each attempt. The client's own count of attempts is not asked: it begins again with every broker that greets, also
+/// with one that hangs up at once. And the chance must be a real one: in containers all processes have the same number.
+fn delays() -> impl Fn(usize) -> Duration + Send + Sync + 'static {
+    let (backoff, chance) = (Mutex::new(Backoff::default()), Chance::new());
+    move |_| backoff.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now(), chance.fraction())
 }
 
 fn note(name: &str, event: &Event) {

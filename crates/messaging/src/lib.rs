@@ -3,13 +3,14 @@
 //! Nothing here decides anything: the broker is a doorbell, and every duplicate, loss and reordering of its is an everyday case for the
 //! ledger's cursors and receipts.
 //!
-//! - [`connect`], [`Streams`]: the connection, and the streams of a domain.
+//! - [`connect`], [`Streams`]: the connection, and the streams of a domain; [`Backoff`]: when to connect again, to whomever.
 //! - [`Lanes`]: deals deliveries, from wherever they come, to the ledger in batches.
 //! - [`Relay`]: publishes what was committed.
 //! - [`CommandLoop`], [`SubscriptionLoop`]: bring commands and events to the lanes, and acknowledge after the commit.
 //! - [`rings`]: tells those who watch a key that it was appended to, by whichever instance.
 //! - [`queue`], [`feed`]: the gateway's side.
 
+mod backoff;
 mod commands;
 mod connection;
 mod consume;
@@ -27,6 +28,7 @@ pub mod feed;
 pub mod queue;
 
 pub use async_nats::Client;
+pub use backoff::Backoff;
 pub use commands::{CommandLoop, Incoming, Intake};
 pub use connection::{Broker, ConnectError, connect, reached};
 pub use doorbell::rings;

@@ -1,7 +1,6 @@
 //! gRPC servers and channels, with every limit set on purpose: tonic's own defaults leave streams, time and memory unlimited, and reconnect
 //! without a pause.
 
-mod backoff;
 mod channel;
 mod incoming;
 mod seats;

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod doorbell;
+mod herds;
 mod queue;

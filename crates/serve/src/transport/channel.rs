@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
-use rand::RngExt as _;
+use ledger::Chance;
+use messaging::Backoff;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tower::{BoxError, Service};
 
-use super::backoff::Backoff;
 use super::{CONNECTION_WINDOW, Error, HEADERS_SIZE, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW, Tls};
 
 /// For one attempt, TLS included. Calls wait for it meanwhile.
@@ -67,6 +67,7 @@ fn connect(endpoint: &str, tls: Option<&Tls>, (stream, connection): (u32, u32)) 
 struct Connector {
     tcp: HttpConnector,
     backoff: Backoff,
+    chance: Chance,
 }
 
 impl Connector {
@@ -75,7 +76,7 @@ impl Connector {
         tcp.set_nodelay(true);
         // TLS is put around it by the channel.
         tcp.enforce_http(false);
-        Self { tcp, backoff: Backoff::default() }
+        Self { tcp, backoff: Backoff::default(), chance: Chance::new() }
     }
 }
 
@@ -89,12 +90,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how connections are spread is no part of what a simulation repeats"
-        )]
-        let chance = rand::rng().random();
-        match self.backoff.attempt(Instant::now(), chance) {
+        match self.backoff.attempt(Instant::now(), self.chance.fraction()) {
             Ok(()) => {
                 let connecting = self.tcp.call(uri);
                 Box::pin(async { connecting.await.map_err(Into::into) })

@@ -14,9 +14,10 @@ const FORGET_AFTER: Duration = Duration::from_secs(10);
 /// When the next attempt to connect may be made.
 ///
 /// Attempts count, not failures: a peer that accepts connections and drops them at once must not be hammered either. A good connection lasts,
-/// so the attempt after it is free.
+/// so the attempt after it is free. It is the same for brokers and for services: tonic by itself tries again at once, and async-nats without
+/// jitter and from the beginning after each greeting.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     attempts: u32,
     last: Option<Instant>,
     pause: Duration,
@@ -24,7 +25,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Takes an attempt, or says how long to wait for the next. `chance`, from 0 to 1, spreads those who lost the same peer at the same time.
-    pub(super) fn attempt(&mut self, now: Instant, chance: f64) -> Result<(), Duration> {
+    pub fn attempt(&mut self, now: Instant, chance: f64) -> Result<(), Duration> {
         if let Some(last) = self.last {
             let since = now.duration_since(last);
             if since < self.pause {
@@ -37,6 +38,16 @@ impl Backoff {
         self.attempts += 1;
         self.last = Some(now);
         Ok(())
+    }
+
+    /// The same for who waits in any case: how long, until the attempt that is hereby taken. Even a free one is put off a little: a broker is
+    /// lost by all its clients at once.
+    pub fn wait(&mut self, now: Instant, chance: f64) -> Duration {
+        let Err(pause) = self.attempt(now, chance) else {
+            return DELAY_MIN.mul_f64(chance.clamp(0.0, 1.0));
+        };
+        let _taken = self.attempt(now + pause, chance);
+        pause
     }
 }
 
@@ -64,6 +75,18 @@ mod tests {
         }
         assert_eq!(early.attempt(now, 0.0), Err(DELAY_MAX / 2));
         assert_eq!(late.attempt(now, 1.0), Err(DELAY_MAX));
+    }
+
+    #[test]
+    fn who_waits_makes_as_few_attempts() {
+        let (mut backoff, start) = (Backoff::default(), Instant::now());
+        let (mut now, mut attempts) = (start, 0);
+        while now < start + Duration::from_mins(1) {
+            now += backoff.wait(now, 0.0);
+            attempts += 1;
+        }
+        assert!((60..=70).contains(&attempts), "{attempts}");
+        assert_eq!(backoff.wait(now + FORGET_AFTER, 1.0), DELAY_MIN);
     }
 
     #[test]
