@@ -30,28 +30,34 @@ impl TestShop {
     pub(crate) async fn start() -> Self {
         let folder = testkit::folder();
         let database = format!("sqlite://{}/{{service}}.db", folder.path().display());
-        Self::on(database, folder, |_| {}).await
+        Self::on(database, folder, &Role::ALL, |_| {}).await
     }
 
     /// On SQLite, with settings of the test's own.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = testkit::folder();
         let database = format!("sqlite://{}/{{service}}.db", folder.path().display());
-        Self::on(database, folder, change).await
+        Self::on(database, folder, &Role::ALL, change).await
     }
 
     /// On Postgres, with a schema per service.
     pub(crate) async fn on_postgres() -> Self {
-        Self::on(postgres_template().await, testkit::folder(), |_| {}).await
+        Self::on(postgres_template().await, testkit::folder(), &Role::ALL, |_| {}).await
     }
 
-    async fn on(database: String, folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+    /// On Postgres, without one of the services, which the test brings itself.
+    pub(crate) async fn on_postgres_without(role: Role, change: impl FnOnce(&mut Settings)) -> Self {
+        let roles: Vec<_> = Role::ALL.into_iter().filter(|one| *one != role).collect();
+        Self::on(postgres_template().await, testkit::folder(), &roles, change).await
+    }
+
+    async fn on(database: String, folder: TempDir, roles: &[Role], change: impl FnOnce(&mut Settings)) -> Self {
         let nats = NatsServer::start().await;
         let broker = Broker { url: nats.url(), namespace: "test".to_owned(), replicas: 1 };
         let mut settings = Settings::local(database, broker, master_key());
         change(&mut settings);
-        let shop = Shop::start(settings, &Role::ALL).await.unwrap();
-        streams_are_made(&nats).await;
+        let shop = Shop::start(settings, roles).await.unwrap();
+        streams_are_made(&nats, roles).await;
         Self { shop, nats, _folder: folder, people: AtomicU32::new(0) }
     }
 
@@ -99,10 +105,12 @@ pub(crate) async fn order_of(customer: &Customer, key: &str, sku: &str, card: &s
 }
 
 /// Services serve before their streams are there, because they must do so while the broker is away. A scenario begins after that.
-async fn streams_are_made(nats: &NatsServer) {
+async fn streams_are_made(nats: &NatsServer, roles: &[Role]) {
     let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    let commands = ["registration", "user", "order"].map(|domain| subject::command_stream("test", domain));
-    let events = Role::services().map(|role| subject::event_stream("test", role.name()));
+    let is_there = |role: &Role| roles.contains(role);
+    let commands = [Role::Registration, Role::User, Role::Order].into_iter().filter(is_there);
+    let commands = commands.map(|role| subject::command_stream("test", role.name()));
+    let events = Role::services().filter(is_there).map(|role| subject::event_stream("test", role.name()));
     for stream in events.chain(commands) {
         eventually(&format!("{stream} is made"), async || context.get_stream(&stream).await.is_ok()).await;
     }

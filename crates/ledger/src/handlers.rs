@@ -155,6 +155,13 @@ impl Handlers {
         self.subscriptions.insert(subscription.name, subscription);
     }
 
+    /// Gives a subscription the version that a later state of the code would give it.
+    pub fn raise(&mut self, subscription: &str, version: i32) {
+        if let Some(subscription) = self.subscriptions.get_mut(subscription) {
+            subscription.version = version;
+        }
+    }
+
     /// Performs effects of the kind `E`, and does `on_answer` in the transaction that takes the answer in. `perform` reads what no wish may
     /// hold, such as a card's token, from the service's own tables.
     pub fn effect<E, Perform, Fut, H>(&mut self, perform: Perform, on_answer: H)

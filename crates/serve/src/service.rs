@@ -143,6 +143,14 @@ impl Service {
         self
     }
 
+    /// Has one of its subscriptions in the version that a later state of the code would give it, which takes the work over from this one's. So
+    /// two versions can be run side by side without two builds.
+    #[must_use]
+    pub fn raised(mut self, subscription: &str, version: i32) -> Self {
+        self.handlers.raise(subscription, version);
+        self
+    }
+
     /// Performs effects of the kind `E`, and does `on_answer` with what came of them.
     #[must_use]
     pub fn effect<E, Perform, Fut, H>(mut self, perform: Perform, on_answer: H) -> Self

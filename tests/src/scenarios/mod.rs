@@ -16,6 +16,7 @@ mod orders;
 mod outages;
 mod read_your_writes;
 mod retries;
+mod rolling;
 mod stream;
 mod tokens;
 mod versions;

@@ -42,7 +42,7 @@ async fn impatient() -> TestShop {
     .await
 }
 
-pub(super) fn operator(shop: &TestShop) -> Operator {
+pub(crate) fn operator(shop: &TestShop) -> Operator {
     let service = |role: Role| {
         let key = master_key().owner(role.name()).pair(OPERATOR);
         (role, Service { address: format!("http://{}", shop.address(role)), key })

@@ -54,13 +54,14 @@ impl Ledger {
             tx.book.set_cursor(&id, moved(cursor, record, tx.now));
             return Ok(Outcome::Skipped);
         }
+        // What its protos do not have it does not know, as with commands, whatever its code could do.
+        if !self.0.known_types.contains(&record.type_name) {
+            let reason = format!("{} is newer than this instance", record.type_name);
+            return Ok(Outcome::GivenBack { delay: NEWER, reason });
+        }
         let subscription = self.0.handlers.subscriptions.get(delivery.subscription);
         let handler = subscription.and_then(|subscription| subscription.handlers.get(&record.type_name));
         let Some((_, handler)) = handler else {
-            if !self.0.known_types.contains(&record.type_name) {
-                let reason = format!("{} is newer than this instance", record.type_name);
-                return Ok(Outcome::GivenBack { delay: NEWER, reason });
-            }
             tx.book.set_cursor(&id, moved(cursor, record, tx.now));
             return Ok(Outcome::Skipped);
         };
