@@ -51,7 +51,7 @@ impl Authenticator {
         }
         match access {
             Access::User => Ok(Some(claims)),
-            Access::Staff if claims.roles.iter().any(|role| role == serve::STAFF) => Ok(Some(claims)),
+            Access::Staff if claims.roles.iter().any(|role| role == identity::STAFF) => Ok(Some(claims)),
             Access::Staff => Err(Refusal::StaffOnly),
             Access::Internal | Access::Anonymous => Err(Refusal::UnknownMethod),
         }

@@ -13,6 +13,8 @@ type Row = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 pub(crate) const EVENTS: &[Row] = &[
     ("registration-new", "account", "registration", &["user", "order", "billing"]),
+    ("staff-granted", "account", "registration", &[]),
+    ("staff-revoked", "account", "registration", &[]),
     ("login-success", "session", "registration", &["user", "order", "billing"]),
     ("logout-success", "session", "registration", &["user", "order", "billing"]),
     ("signing-key-published", "signing-key", "registration", &[]),

@@ -18,6 +18,6 @@ mod principal;
 mod secret;
 
 pub use keys::{KeyError, MasterKey, OwnerKey, OwnerKeys, PairKey};
-pub use principal::Principal;
+pub use principal::{Principal, STAFF};
 pub use seal::{SealError, Sealer, Verified, Verifier};
 pub use token::{Claims, Issuer, SigningKey, TokenError, TokenVerifier};

@@ -1,5 +1,8 @@
 use event::Id;
 
+/// The role of users who may call methods with `access: ACCESS_STAFF`.
+pub const STAFF: &str = "staff";
+
 /// On whose behalf something is done, and by which service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {

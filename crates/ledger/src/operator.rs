@@ -165,8 +165,8 @@ fn accepted(cursor: cursor::Model, now: Micros) -> cursor::Model {
     cursor::Model { state, due, reason, attempts: 0, ..cursor }
 }
 
-/// A user is who the gateway says; on the command line everybody has the same seal, and says who they are.
-fn author(cx: &Tx, says: &str) -> String {
+/// Who decides something: a user is who the gateway says; on the command line everybody has the same seal, and says who they are.
+pub fn author(cx: &Tx, says: &str) -> String {
     let caller = cx.caller();
     if caller.user.is_some() { caller.name.clone() } else { format!("{OPERATOR}/{says}") }
 }

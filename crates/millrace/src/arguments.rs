@@ -15,6 +15,7 @@ use serve::transport::Tls;
 
 use crate::maintain;
 use crate::operate::{self, HELP, REACH};
+use crate::staff;
 
 /// An event-driven backend in one binary: identity, users, orders and payments behind one gRPC gateway, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -100,6 +101,12 @@ pub(crate) enum Command {
     Subscription {
         #[command(subcommand)]
         action: maintain::Subscriptions,
+    },
+    /// Who is staff.
+    #[command(after_help = REACH)]
+    User {
+        #[command(subcommand)]
+        action: staff::User,
     },
     /// Runs nothing but the broker, until Ctrl-C.
     #[command(hide = true)]

@@ -3,6 +3,7 @@
 mod arguments;
 mod maintain;
 mod operate;
+mod staff;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Replica { action } => run_operator(maintain::replica(&action)),
         Command::Projection { action } => run_operator(maintain::projection(&action)),
         Command::Subscription { action } => run_operator(maintain::subscription(&action)),
+        Command::User { action } => run_operator(staff::user(&action)),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     let _ = writeln!(io::stderr(), "millrace: {}", in_one_sentence(&error));

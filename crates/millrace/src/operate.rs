@@ -109,9 +109,23 @@ pub(crate) struct Decided {
     /// Decides about everything that is listed.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    author: Author,
+}
+
+/// Who is written down as having decided.
+#[derive(Args, Debug)]
+pub(crate) struct Author {
     /// Who decides.
     #[arg(long = "as", env = "USER", value_name = "NAME")]
     author: Option<String>,
+}
+
+impl Author {
+    pub(crate) fn name(&self) -> anyhow::Result<&str> {
+        let author = self.author.as_deref().filter(|author| !author.is_empty());
+        author.context("who decides is written down: say so with --as")
+    }
 }
 
 #[derive(Args, Debug)]
@@ -242,9 +256,7 @@ impl Decided {
     async fn begin(&self, commands: bool) -> anyhow::Result<Work> {
         let narrow = self.all || !self.which.selection(commands).is_everything();
         anyhow::ensure!(narrow, "say what is meant: an id, --key, --subscription or --error; or --all");
-        let author = self.author.as_deref().filter(|author| !author.is_empty());
-        let author = author.context("who decides is written down: say so with --as")?;
-        let mut work = Work::begin(&self.which, commands, author).await?;
+        let mut work = Work::begin(&self.which, commands, self.author.name()?).await?;
         if work.problems.is_empty() && !work.found.iter().any(Found::is_open) {
             work.problems.push("nothing that is parked is meant by this".to_owned());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event::{Access, Key, Micros};
 use identity::session::{Refused, Sessions};
-use identity::{Principal, SealError, Verifier, seal};
+use identity::{Principal, STAFF, SealError, Verifier, seal};
 use ledger::operator::OPERATOR;
 use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result};
 use messaging::{Incoming, Intake};
@@ -18,8 +18,6 @@ use crate::opened::Opened;
 
 /// The only caller that may bring what a user asked for.
 pub const GATEWAY: &str = "gateway";
-/// The role of users who may call methods with `access: ACCESS_STAFF`.
-pub const STAFF: &str = "staff";
 /// A command whose key or method is not known here waits so long for an instance that knows it, and is looked at as often.
 const UNKNOWN_WAIT: Duration = Duration::from_hours(24);
 const UNKNOWN_LOOK: Duration = Duration::from_secs(10);

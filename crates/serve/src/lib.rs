@@ -30,7 +30,7 @@ mod status;
 mod timers;
 mod watch;
 
-pub use intake::{GATEWAY, STAFF};
+pub use intake::GATEWAY;
 pub use opened::Opened;
 pub use owners::{OwnerError, Owners};
 pub use run::{Config, RunError, Signals, run};

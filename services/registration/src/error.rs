@@ -13,6 +13,11 @@ pub(crate) enum Error {
     InvalidRefreshToken,
     #[error("the call belongs to no session")]
     NoSession,
+    /// Also for staff: one whose token was stolen must not be able to make others staff.
+    #[error("only operators may decide who is staff")]
+    OperatorsOnly,
+    #[error("there is no such user")]
+    NoSuchUser,
 }
 
 impl From<Error> for Rejection {
@@ -23,6 +28,8 @@ impl From<Error> for Rejection {
             Error::WrongCredentials => refusal(Code::Unauthenticated, "WRONG_CREDENTIALS"),
             Error::InvalidRefreshToken => refusal(Code::Unauthenticated, "INVALID_REFRESH_TOKEN"),
             Error::NoSession => refusal(Code::Unauthenticated, "NO_SESSION"),
+            Error::OperatorsOnly => refusal(Code::PermissionDenied, "OPERATORS_ONLY"),
+            Error::NoSuchUser => refusal(Code::NotFound, "NO_SUCH_USER"),
         }
     }
 }

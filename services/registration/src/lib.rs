@@ -2,6 +2,7 @@
 //!
 //! - [`domain`]: accounts, sessions and refresh tokens, and what is decided about them. No queries, nothing asynchronous.
 //! - [`register`], [`login`], [`refresh`], [`logout`]: what people ask for.
+//! - [`staff`]: what operators decide about people.
 //! - [`ensure_signing_key`]: what the service asks of itself when it starts.
 //! - [`passwords`]: hashing, in a bounded pool.
 //! - [`tokens`]: what a session's owner gets.
@@ -20,6 +21,7 @@ mod queries;
 mod refresh;
 mod register;
 mod settings;
+mod staff;
 mod store;
 mod tokens;
 mod users;
@@ -45,6 +47,8 @@ pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
         .prepared_command(Session::KIND, login::prepare, login::login)
         .command(Session::KIND, refresh::refresh)
         .command(Session::KIND, logout::logout)
+        .command(Account::KIND, staff::grant)
+        .command(Account::KIND, staff::revoke)
         .command(SigningKey::KIND, ensure_signing_key::ensure_signing_key)
         .timer(ensure_signing_key::renew)
         .subscription(users::subscription())

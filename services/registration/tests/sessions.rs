@@ -6,28 +6,14 @@ mod scene;
 use std::time::Duration;
 
 use event::{Id, Key, Micros};
-use identity::{Claims, TokenError, TokenVerifier};
+use identity::{TokenError, TokenVerifier};
 use proto::registration::v1::logout_success::Cause;
-use proto::registration::v1::{
-    ListSigningKeysRequest, ListSigningKeysResponse, LogoutRequest, LogoutResponse, LogoutSuccess, SigningKeyPublished,
-    Tokens,
-};
+use proto::registration::v1::{LogoutRequest, LogoutResponse, LogoutSuccess, SigningKeyPublished};
 use proto::user::v1::UserUpdated;
-use scene::{PASSWORD, Scene, id};
+use scene::{PASSWORD, Scene, id, keys, verify};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
-
-async fn keys(scene: &Scene) -> ListSigningKeysResponse {
-    scene.ledger.service("gateway").ask(ListSigningKeysRequest {}).await.unwrap()
-}
-
-/// What the gateway makes of an access token, knowing the keys that are listed.
-async fn verify(scene: &Scene, tokens: &Tokens) -> Result<Claims, TokenError> {
-    let keys = keys(scene).await.keys.into_iter();
-    let keys = keys.map(|key| (key.key_id, key.public_key.as_ref().try_into().unwrap()));
-    TokenVerifier::new(keys).verify(&tokens.access_token, scene.ledger.now()).map(|claims| (*claims).clone())
-}
 
 #[tokio::test]
 async fn an_access_token_names_the_user_and_the_session_for_ten_minutes() {

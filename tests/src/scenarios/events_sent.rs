@@ -15,7 +15,9 @@ use proto::user::v1::{Profile, UpdateProfileRequest};
 use testkit::eventually;
 
 use crate::events::EVENTS;
+use crate::scenarios::operator::operator;
 use crate::shop::{TestShop, order_of};
+use crate::stranger::Stranger;
 use crate::wire::{ORDER_EVENTS, Wire, order_event};
 
 /// An event's kebab name, the aggregate of its key, and its publisher.
@@ -31,6 +33,7 @@ async fn every_event_of_the_table_is_sent_and_no_other() {
     a_cancel_meets_the_charge(&customer).await;
     a_cancel_comes_before_order_hears_of_the_capture(&mut shop, &customer, &card).await;
     a_profile_is_changed(&customer).await;
+    somebody_is_made_staff_and_is_no_more(&shop).await;
     a_session_is_ended(&customer).await;
 
     let table: Sent =
@@ -103,6 +106,13 @@ async fn a_profile_is_changed(customer: &Customer) {
     let request = UpdateProfileRequest { profile: Some(profile), update_mask: None };
     let mut users = UserServiceClient::new(customer.channel());
     users.update_profile(customer.request(request, Some("profile")).unwrap()).await.unwrap();
+}
+
+async fn somebody_is_made_staff_and_is_no_more(shop: &TestShop) {
+    let (_, login) = Stranger::logged_in(shop, "staff@example.com").await;
+    let operator = operator(shop);
+    operator.grant_staff(&login.user_id).await.unwrap();
+    operator.revoke_staff(&login.user_id).await.unwrap();
 }
 
 async fn a_session_is_ended(customer: &Customer) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Id, Schema};
-use identity::{Claims, Issuer, Principal, seal};
+use identity::{Principal, seal};
 use ledger::operator::OPERATOR;
 use millrace::Role;
 use millrace::operator::{Found, Operator, Selection, Service};
@@ -17,8 +17,8 @@ use proto::operator::v1::{
     DropRequest, DropResponse, ListParkedRequest, ListParkedResponse, ParkedState, RedriveRequest,
 };
 use proto::order::v1::OrderStatus;
+use proto::registration::v1::{GrantStaffRequest, RefreshRequest, RefreshResponse, Tokens};
 use sea_orm::{ConnectionTrait as _, Database};
-use secrecy::ExposeSecret as _;
 use testkit::{eventually, eventually_some};
 use tonic::Code;
 
@@ -31,6 +31,8 @@ use crate::stranger::{PLACE_ORDER, Stranger};
 const LIST: &str = "millrace.operator.v1.OperatorService/ListParked";
 const REDRIVE: &str = "millrace.operator.v1.OperatorService/Redrive";
 const DROP: &str = "millrace.operator.v1.OperatorService/Drop";
+const GRANT_STAFF: &str = "millrace.registration.v1.RegistrationService/GrantStaff";
+const REFRESH: &str = "millrace.registration.v1.RegistrationService/Refresh";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
 
 /// A shop that gives up soon.
@@ -199,19 +201,38 @@ async fn nobody_decides_but_operators_and_staff_and_an_operator_does_nothing_els
     inside.refused(DELIVER, &order).await.is(Code::PermissionDenied, "FORBIDDEN");
 }
 
-/// A member of the staff, as registration will know them: with a token that says so.
-async fn staff(shop: &TestShop, user: Id) -> Stranger {
-    let keys = shop.query::<KeyPair>("registration", "select key_pair from signing_key").await;
-    let issuer = Issuer::new(keys[0].key_pair.parse().unwrap());
-    let issued_at = ledger::process_now();
-    let expires_at = issued_at.plus(Duration::from_mins(5));
-    let claims = Claims { user, session: user, roles: vec!["staff".to_owned()], issued_at, expires_at };
-    Stranger::outside(shop).bearing(issuer.issue(&claims).unwrap().expose_secret())
+/// Somebody whom an operator has made staff, and the user's id.
+async fn staff(shop: &TestShop, address: &str) -> (Stranger, String) {
+    let (customer, login) = Stranger::logged_in(shop, address).await;
+    operator(shop).grant_staff(&login.user_id).await.unwrap();
+    (customer.bearing(&refreshed(&customer, &login.tokens.unwrap()).await.access_token), login.user_id)
 }
 
-#[derive(sea_orm::FromQueryResult)]
-struct KeyPair {
-    key_pair: String,
+async fn refreshed(customer: &Stranger, tokens: &Tokens) -> Tokens {
+    let request = RefreshRequest { refresh_token: tokens.refresh_token.clone() };
+    customer.ask::<RefreshResponse>(REFRESH, &request).await.unwrap().tokens.unwrap()
+}
+
+#[tokio::test]
+async fn who_is_staff_is_decided_by_operators_and_by_nobody_else() {
+    let shop = TestShop::start().await;
+    let list = ListParkedRequest { service: "order".to_owned(), ..Default::default() };
+    let (customer, login) = Stranger::logged_in(&shop, "somebody@example.com").await;
+    let (operator, user_id) = (operator(&shop), login.user_id);
+    let grant = GrantStaffRequest { user_id: user_id.clone(), author: "eve".to_owned() };
+    customer.refused(GRANT_STAFF, &grant).await.is(Code::PermissionDenied, "STAFF_ONLY");
+    operator.grant_staff(&user_id).await.unwrap();
+    customer.refused(LIST, &list).await.is(Code::PermissionDenied, "STAFF_ONLY");
+
+    let tokens = refreshed(&customer, &login.tokens.unwrap()).await;
+    let staff = customer.bearing(&tokens.access_token);
+    staff.call(LIST, &list).await.unwrap();
+    staff.refused(GRANT_STAFF, &grant).await.is(Code::PermissionDenied, "OPERATORS_ONLY");
+    operator.revoke_staff(&user_id).await.unwrap();
+    let no_staff = customer.bearing(&refreshed(&customer, &tokens).await.access_token);
+    no_staff.refused(LIST, &list).await.is(Code::PermissionDenied, "STAFF_ONLY");
+    let unknown = operator.grant_staff(&Id::timed(1, [1; 10]).to_string()).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "registration: there is no such user");
 }
 
 #[tokio::test]
@@ -220,14 +241,13 @@ async fn staff_decide_through_the_gateway_and_are_written_down_by_their_own_name
     let order = poisoned_order(&mut shop).await;
     let key = Selection { key: Some(format!("order/{order}")), ..Default::default() };
     let found = parked(&operator(&shop), Role::Billing, &key).await.parked;
-    let (user, nobody) =
-        (Id::timed(1, [1; 10]), ListParkedRequest { service: "nobody".to_owned(), ..Default::default() });
+    let nobody = ListParkedRequest { service: "nobody".to_owned(), ..Default::default() };
     let list = ListParkedRequest { service: "billing".to_owned(), ..Default::default() };
     let (customer, _) = Stranger::logged_in(&shop, "somebody@example.com").await;
     customer.refused(LIST, &list).await.is(Code::PermissionDenied, "STAFF_ONLY");
     Stranger::outside(&shop).refused(LIST, &list).await.is(Code::Unauthenticated, "MISSING_TOKEN");
 
-    let staff = staff(&shop, user).await;
+    let (staff, user) = staff(&shop, "staff@example.com").await;
     staff.refused(LIST, &nobody).await.is_for_fields(&["service"]);
     let listed: ListParkedResponse = staff.ask(LIST, &list).await.unwrap();
     assert_eq!(listed.parked, std::slice::from_ref(&found));

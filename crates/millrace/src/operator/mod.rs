@@ -4,6 +4,7 @@
 mod call;
 mod maintain;
 mod reach;
+mod staff;
 mod told;
 
 use proto::operator::v1::{

@@ -81,6 +81,15 @@ async fn an_operator_finds_a_failed_command_and_has_it_carried_out_again() {
     assert_eq!(order.status(), OrderStatus::Processed);
     assert_eq!(said(&typed(&data, "commands failed")), "no command has failed\n");
 
+    let user = "A".repeat(22);
+    assert!(refused(&typed(&data, &format!("user grant-staff {user}"))).contains("say so with --as"));
+    let unknown = refused(&typed(&data, &format!("user grant-staff {user} --as ana")));
+    assert_eq!(unknown, "millrace: registration: there is no such user\n");
+    for (action, answer) in [("grant-staff", "is staff from"), ("revoke-staff", "is no staff any more")] {
+        let done = said(&typed(&data, &format!("user {action} {} --as ana", customer.user_id)));
+        assert!(done.contains(answer), "{done}");
+    }
+
     up.stop().await;
     the_trace_tells_of_all_attempts(&up, order.order_id.as_str());
     let away = refused(&typed(&data, "parked list --service order"));

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use event::{Id, Schema};
+use identity::{Claims, TokenError, TokenVerifier};
 use millrace_registration::{Passwords, Settings, service};
 use proto::registration::v1::{
-    LoginRequest, LoginResponse, LogoutRequest, RefreshRequest, RefreshResponse, RegisterRequest, RegisterResponse,
-    Tokens,
+    ListSigningKeysRequest, ListSigningKeysResponse, LoginRequest, LoginResponse, LogoutRequest, RefreshRequest,
+    RefreshResponse, RegisterRequest, RegisterResponse, Tokens,
 };
 use serve::Service;
 use testkit::{Done, TestLedger};
@@ -98,4 +99,15 @@ impl Scene {
 
 pub fn id(text: &str) -> Id {
     text.parse().unwrap()
+}
+
+pub async fn keys(scene: &Scene) -> ListSigningKeysResponse {
+    scene.ledger.service("gateway").ask(ListSigningKeysRequest {}).await.unwrap()
+}
+
+/// What the gateway makes of an access token, knowing the keys that are listed.
+pub async fn verify(scene: &Scene, tokens: &Tokens) -> Result<Claims, TokenError> {
+    let keys = keys(scene).await.keys.into_iter();
+    let keys = keys.map(|key| (key.key_id, key.public_key.as_ref().try_into().unwrap()));
+    TokenVerifier::new(keys).verify(&tokens.access_token, scene.ledger.now()).map(|claims| (*claims).clone())
 }
