@@ -80,7 +80,7 @@ impl Gateway {
             consistency_token: call.consistency_token.clone(),
             body,
         };
-        Ok(Sealed { name: subject::command_name(&method.name, id), command })
+        Ok(Sealed { name: subject::command_name(owner, &method.name, id), command })
     }
 
     /// Stores the command and waits a moment for its outcome. While the broker is away, the owner is called instead: under the same id, so

@@ -24,7 +24,7 @@ pub struct Route {
 #[derive(Debug, Default)]
 pub struct Routes {
     by_path: HashMap<String, Arc<Route>>,
-    /// By domain and kebab name, as commands' names have them.
+    /// By their owner's domain and kebab name, as commands' names have them.
     by_command: HashMap<(String, String), Arc<Route>>,
     /// By domain.
     owners: BTreeMap<String, Owner>,
@@ -44,15 +44,27 @@ impl Routes {
                 );
                 continue;
             }
-            let command = (method.domain.clone(), method.kebab.clone());
             let route = Arc::new(Route { method: method.clone(), owner, calls: Calls::of(&method.name) });
             routes.by_path.insert(format!("/{}", method.name), Arc::clone(&route));
-            // Of a command that any service may have carried out, its name does not tell which.
-            if route.method.service.is_empty() {
-                routes.by_command.insert(command, route);
-            }
+            routes.name_commands(&route);
         }
         routes
+    }
+
+    /// A command's name begins with its owner's domain. Where every service answers the method, each has commands of that name; of a method of
+    /// its own that is called the same, those.
+    fn name_commands(&mut self, route: &Arc<Route>) {
+        let Method { domain, kebab, service, .. } = &route.method;
+        if service.is_empty() {
+            self.by_command.insert((domain.clone(), kebab.clone()), Arc::clone(route));
+            return;
+        }
+        let owners: Vec<_> = self.owners.keys().cloned().collect();
+        for owner in owners {
+            if let Some(route) = self.to_service(route, &owner) {
+                self.by_command.entry((owner, kebab.clone())).or_insert(route);
+            }
+        }
     }
 
     /// The method that a request's path names.
@@ -66,7 +78,7 @@ impl Routes {
         Some(Arc::new(Route { method: route.method.clone(), owner: Some(owner), calls: Calls::of(&route.method.name) }))
     }
 
-    /// The method that a command's name names.
+    /// The method that a command's name names, at the owner that it names.
     pub fn of_command(&self, domain: &str, method: &str) -> Option<&Arc<Route>> {
         let route = self.by_command.get(&(domain.to_owned(), method.to_owned()))?;
         (route.method.kind == event::Kind::Command).then_some(route)
@@ -121,5 +133,16 @@ mod tests {
         assert_eq!(route.method.name, "millrace.order.v1.OrderService/PlaceOrder");
         assert!(routes.of_command("order", "get-order").is_none());
         assert!(routes.of_command("user", "update-profile").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_command_that_every_service_takes_leads_to_the_one_that_took_it() {
+        let (_, routes) = routes(&["order", "billing"]);
+        for service in ["order", "billing"] {
+            let route = routes.of_command(service, "redrive").unwrap();
+            assert_eq!(route.method.name, "millrace.operator.v1.OperatorService/Redrive");
+            assert_eq!(route.owner.as_ref().unwrap().domain, service);
+        }
+        assert!(routes.of_command("operator", "redrive").is_none() && routes.of_command("user", "drop").is_none());
     }
 }

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_back_as_it_was_written() {
-        let name = subject::command_name("millrace.order.v1.OrderService/PlaceOrder", Id::timed(1, [1; 10]));
+        let name = subject::command_name("order", "millrace.order.v1.OrderService/PlaceOrder", Id::timed(1, [1; 10]));
         let token = ConsistencyToken { entries: vec![seen(1), seen(7)], command: Some(name) };
         assert_eq!(token.to_string().parse(), Ok(token));
         assert_eq!("".parse(), Ok(ConsistencyToken::default()));

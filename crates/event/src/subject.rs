@@ -73,9 +73,10 @@ pub fn command_stream(namespace: &str, domain: &str) -> String {
     format!("{namespace}_cmd_{domain}")
 }
 
-/// A command's name, `<domain>.<method>/<id>`, as receipts carry it.
-pub fn command_name(method: &str, id: Id) -> String {
-    format!("{}.{}/{id}", domain_of(method), kebab(method))
+/// A command's name, `<domain>.<method>/<id>`, as receipts carry it. The domain is that of the owner, also of a method that every service
+/// answers: so the name tells where to ask for it.
+pub fn command_name(owner: &str, method: &str, id: Id) -> String {
+    format!("{owner}.{}/{id}", kebab(method))
 }
 
 /// The domain, the kebab name of the method and the id in a command's name.
@@ -94,7 +95,7 @@ mod tests {
         let id = Id::timed(1, [1; 10]);
         let method = "millrace.order.v1.OrderService/PlaceOrder";
         assert_eq!(of_command("ns", method, id), format!("ns.cmd.order.place-order.{id}"));
-        assert_eq!(parse_command_name(&command_name(method, id)), Ok(("order", "place-order", id)));
+        assert_eq!(parse_command_name(&command_name("order", method, id)), Ok(("order", "place-order", id)));
         assert_eq!(event_template("ns", "order", "millrace.order.v1.OrderCreated"), "ns.evt.order.order.order-created");
     }
 }

@@ -95,7 +95,7 @@ impl CommandLoop {
                 let receiver = self.lanes.enqueue(*delivery).await;
                 let settled = async {
                     let outcome = outcome(receiver).await;
-                    settle(&self.streams.client, held, reply_to, (&method, id), &outcome).await;
+                    settle(&self.streams.client, held, reply_to, (&self.domain, &method, id), &outcome).await;
                 };
                 settled.instrument(span).await;
             }
@@ -151,11 +151,17 @@ impl CommandLoop {
     }
 }
 
-async fn settle(client: &Client, held: Held, reply_to: Option<String>, (method, id): (&str, Id), outcome: &Outcome) {
+async fn settle(
+    client: &Client,
+    held: Held,
+    reply_to: Option<String>,
+    (owner, method, id): (&str, &str, Id),
+    outcome: &Outcome,
+) {
     match outcome {
         Outcome::Ended(ended) => {
             if let Some(reply_to) = reply_to {
-                let response = reply::response(method, id, ended).encode_to_vec();
+                let response = reply::response(owner, method, id, ended).encode_to_vec();
                 // A lost reply costs nothing: the receipt says the same.
                 let _ = client.publish(reply_to, response.into()).await;
             }

@@ -2,8 +2,8 @@ use event::{Id, subject};
 use ledger::{CommandResult, Ended};
 use proto::command::v1::{DeliverResponse, Receipt, State, deliver_response};
 
-/// How a command's end is told, over the broker and over gRPC alike.
-pub fn response(method: &str, id: Id, ended: &Ended) -> DeliverResponse {
+/// How the end of a command of this owner is told, over the broker and over gRPC alike.
+pub fn response(owner: &str, method: &str, id: Id, ended: &Ended) -> DeliverResponse {
     let (state, outcome) = match &ended.result {
         CommandResult::Completed(response) => (State::Completed, deliver_response::Outcome::Response(response.clone())),
         CommandResult::Rejected(status) => (State::Rejected, deliver_response::Outcome::Error(status.clone())),
@@ -15,7 +15,7 @@ pub fn response(method: &str, id: Id, ended: &Ended) -> DeliverResponse {
         }
     };
     let receipt = Receipt {
-        command: subject::command_name(method, id),
+        command: subject::command_name(owner, method, id),
         state: state.into(),
         consistency_token: ended.token.clone(),
         replayed: ended.replayed,

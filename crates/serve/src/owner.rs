@@ -105,7 +105,7 @@ impl Owner {
             patience: metadata.patience,
         };
         let (command, span) = self.judge.command(asked, Span::current()).await.map_err(status::of_refusal)?;
-        let (method, id) = (command.method.clone(), command.id);
+        let (name, method, id) = (self.judge.opened.name, command.method.clone(), command.id);
         trace::span::record_command(&span, id);
         if let Some(response) = maintenance::carry_out(&self.judge.opened, &command).await {
             let ended = match response {
@@ -114,10 +114,10 @@ impl Owner {
                 Err(error) => return Err(status::of(error)),
             };
             let ended = Ended { result: ended, token: String::new(), replayed: false };
-            return Ok(messaging::response(&method, id, &ended).encode_to_vec().into());
+            return Ok(messaging::response(name, &method, id, &ended).encode_to_vec().into());
         }
         match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
-            Outcome::Ended(ended) => Ok(messaging::response(&method, id, &ended).encode_to_vec().into()),
+            Outcome::Ended(ended) => Ok(messaging::response(name, &method, id, &ended).encode_to_vec().into()),
             Outcome::GivenBack { delay, .. } => {
                 Err(status::later("NOT_NOW", "the command cannot be carried out now; try again", delay))
             }
@@ -139,7 +139,7 @@ impl Owner {
             let message = "the command is someone else's";
             return Err(status::refused(ledger::Code::PermissionDenied, "COMMAND_NOT_YOURS", message));
         }
-        let response = messaging::response(&request.method, id, &ended);
+        let response = messaging::response(self.judge.opened.name, &request.method, id, &ended);
         let outcome = response.outcome.map(|outcome| match outcome {
             deliver_response::Outcome::Response(response) => get_receipt_response::Outcome::Response(response),
             deliver_response::Outcome::Error(error) => get_receipt_response::Outcome::Error(error),

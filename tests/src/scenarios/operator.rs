@@ -10,8 +10,10 @@ use ledger::operator::OPERATOR;
 use millrace::Role;
 use millrace::operator::{Found, Operator, Selection, Service};
 use prost::Message as _;
-use proto::command::v1::State;
 use proto::command::v1::deliver_response::Outcome;
+use proto::command::v1::{
+    GetCommandRequest, GetCommandResponse, Receipt, State, WaitCommandRequest, WaitCommandResponse,
+};
 use proto::eventlog::v1::ReadRequest;
 use proto::operator::v1::{
     DropRequest, DropResponse, ListParkedRequest, ListParkedResponse, ParkedState, RedriveRequest,
@@ -31,6 +33,8 @@ use crate::stranger::{PLACE_ORDER, Stranger};
 const LIST: &str = "millrace.operator.v1.OperatorService/ListParked";
 const REDRIVE: &str = "millrace.operator.v1.OperatorService/Redrive";
 const DROP: &str = "millrace.operator.v1.OperatorService/Drop";
+const GET_COMMAND: &str = "millrace.command.v1.CommandService/GetCommand";
+const WAIT_COMMAND: &str = "millrace.command.v1.CommandService/WaitCommand";
 const GRANT_STAFF: &str = "millrace.registration.v1.RegistrationService/GrantStaff";
 const REFRESH: &str = "millrace.registration.v1.RegistrationService/Refresh";
 const READ: &str = "millrace.eventlog.v1.EventLogService/Read";
@@ -235,6 +239,21 @@ async fn who_is_staff_is_decided_by_operators_and_by_nobody_else() {
     assert_eq!(unknown.to_string(), "registration: there is no such user");
 }
 
+/// It names the service that was asked, so any gateway knows where to look.
+async fn a_receipt_is_found_by_who_has_it(staff: &Stranger, other: &Stranger, receipt: &Receipt) {
+    assert!(receipt.command.starts_with("billing.drop/"), "{receipt:?}");
+    let get = GetCommandRequest { command: receipt.command.clone() };
+    let found: GetCommandResponse = staff.ask(GET_COMMAND, &get).await.unwrap();
+    assert_eq!(found.receipt.unwrap().state(), State::Completed);
+    let wait = WaitCommandRequest { command: receipt.command.clone(), timeout: None };
+    let waited: WaitCommandResponse = staff.ask(WAIT_COMMAND, &wait).await.unwrap();
+    assert_eq!(waited.receipt.unwrap().state(), State::Completed);
+    other.refused(GET_COMMAND, &get).await.is(Code::PermissionDenied, "COMMAND_NOT_YOURS");
+    let elsewhere = GetCommandRequest { command: receipt.command.replace("billing", "order") };
+    let unknown: GetCommandResponse = staff.ask(GET_COMMAND, &elsewhere).await.unwrap();
+    assert_eq!(unknown.receipt.unwrap().state(), State::Unknown);
+}
+
 #[tokio::test]
 async fn staff_decide_through_the_gateway_and_are_written_down_by_their_own_names() {
     let mut shop = impatient().await;
@@ -260,7 +279,9 @@ async fn staff_decide_through_the_gateway_and_are_written_down_by_their_own_name
     };
     staff.refused(DROP, &drop_it("order")).await.is(Code::NotFound, "NOT_PARKED");
     let dropped: DropResponse = staff.ask(DROP, &drop_it("billing")).await.unwrap();
-    assert_eq!(dropped.receipt.unwrap().state(), State::Completed);
+    let receipt = dropped.receipt.unwrap();
+    assert_eq!(receipt.state(), State::Completed);
+    a_receipt_is_found_by_who_has_it(&staff, &customer, &receipt).await;
     goes_on(&shop, &order).await;
     let left: ListParkedResponse = staff.ask(LIST, &list).await.unwrap();
     assert_eq!(left.parked[0].dropped.as_ref().unwrap().author, format!("user/{user}"));

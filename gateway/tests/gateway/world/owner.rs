@@ -107,7 +107,7 @@ impl Owner {
             let response = PlaceOrderResponse { receipt: None, order: Some(order) };
             (State::Completed, Outcome::Response(response.encode_to_vec().into()))
         };
-        let command = subject::command_name(&method, id);
+        let command = subject::command_name("order", &method, id);
         let receipt = Receipt { command, state: state.into(), ..Receipt::default() };
         let ended = DeliverResponse { receipt: Some(receipt), outcome: Some(outcome) };
         self.kept.lock().unwrap().receipts.insert(id.to_string(), (verified.principal.name(), ended.clone()));
