@@ -1,13 +1,15 @@
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use smol_str::SmolStr;
 
 use crate::{Id, InvalidId};
 
 /// Names one aggregate: its kind and its id, written `order/<id>`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    aggregate: Cow<'static, str>,
+    /// Kept in place: keys are copied for each row and each lock.
+    aggregate: SmolStr,
     id: Id,
 }
 
@@ -22,7 +24,7 @@ pub enum InvalidKey {
 
 impl Key {
     pub const fn new(aggregate: &'static str, id: Id) -> Self {
-        Self { aggregate: Cow::Borrowed(aggregate), id }
+        Self { aggregate: SmolStr::new_static(aggregate), id }
     }
 
     /// The kind of the aggregate, such as `order`.
@@ -56,6 +58,6 @@ impl FromStr for Key {
         if !well_formed {
             return Err(InvalidKey::Form);
         }
-        Ok(Self { aggregate: Cow::Owned(aggregate.to_owned()), id: id.parse()? })
+        Ok(Self { aggregate: aggregate.into(), id: id.parse()? })
     }
 }

@@ -1,6 +1,7 @@
 //! What one transaction has locked, and what it will write: read by its own later loads, and written once per table at the end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use event::{History, Id, Key, Micros, Record};
 use sea_orm::DatabaseTransaction;
@@ -127,8 +128,10 @@ impl Book {
     }
 
     /// The event with which an effect is wished in this transaction.
-    pub(crate) fn wish(&self, row: &effect::Model) -> Option<Record> {
-        self.appended.iter().find(|record| record.revision == row.n && record.key.to_string() == row.key).cloned()
+    pub(crate) fn wish(&self, row: &effect::Model) -> Option<Arc<Record>> {
+        let key: Key = row.key.parse().ok()?;
+        let wish = self.appended.iter().find(|record| record.revision == row.n && record.key == key);
+        wish.cloned().map(Arc::new)
     }
 
     /// The row of a locked effect; None if there is none.

@@ -26,10 +26,16 @@ pub struct Delivery {
 
 #[derive(Clone, Debug)]
 pub enum Input {
-    Command(Command),
+    Command(Box<Command>),
     Event(EventDelivery),
     Answer(Answer),
     Timer(DueTimer),
+}
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Self {
+        Self::Command(Box::new(command))
+    }
 }
 
 /// A command whose seal was verified.
@@ -72,7 +78,7 @@ pub struct Caller {
 pub struct EventDelivery {
     /// The subscription's name.
     pub subscription: &'static str,
-    pub record: Record,
+    pub record: Arc<Record>,
     pub means: Means,
 }
 
@@ -96,7 +102,7 @@ pub struct Answer {
     pub n: i64,
     pub body: Bytes,
     /// The event with which it was wished.
-    pub wish: Option<Record>,
+    pub wish: Option<Arc<Record>>,
 }
 
 /// What became of a delivery.
@@ -168,7 +174,7 @@ impl CommandResult {
 
 impl Delivery {
     /// What deals it to a lane: the id of its target aggregate. The command, the events and the answers about one order meet in one lane.
-    pub const fn lane_id(&self) -> Id {
+    pub fn lane_id(&self) -> Id {
         match &self.input {
             Input::Command(command) => command.target,
             Input::Event(event) => event.record.key.id(),

@@ -1,6 +1,7 @@
 //! Effects on their way: leased by the transaction that wishes them or when they are due, done, and given back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub struct Leased {
     /// How often it was begun before.
     pub attempts: i32,
     /// The event with which it was wished: its trace goes on in the effect.
-    pub wish: Option<Record>,
+    pub wish: Option<Arc<Record>>,
     answer: Option<Bytes>,
     begun: Begun<Bytes>,
 }
@@ -56,7 +57,7 @@ impl Ledger {
         let wishes: Vec<_> = leased.iter().map(|one| (one.key.clone(), one.n)).collect();
         let wishes = event_log::find_all(self.0.db.reader(), &wishes, self.0.log.id).await?;
         let mut wishes: HashMap<_, _> =
-            wishes.into_iter().map(|wish| ((wish.key.clone(), wish.revision), wish)).collect();
+            wishes.into_iter().map(|wish| ((wish.key.clone(), wish.revision), Arc::new(wish))).collect();
         for one in &mut leased {
             one.wish = wishes.remove(&(one.key.clone(), one.n));
         }
@@ -92,7 +93,7 @@ impl Ledger {
         leased
     }
 
-    fn leased(&self, row: effect::Model, wish: Option<Record>, epoch: i64) -> Option<Leased> {
+    fn leased(&self, row: effect::Model, wish: Option<Arc<Record>>, epoch: i64) -> Option<Leased> {
         let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
         let reference = reference(&row.key, &row.kind, row.n);
         // A log whose epoch was raised has lost its end: what is wished now may have been wished there under the same reference, and done.

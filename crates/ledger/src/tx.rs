@@ -51,7 +51,7 @@ pub(crate) struct Log {
 pub(crate) struct Cause {
     pub(crate) caller: Caller,
     pub(crate) command_id: Option<Id>,
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Arc<Record>>,
     pub(crate) absent: bool,
 }
 
@@ -255,7 +255,7 @@ impl Tx {
 
     /// The event that is being handled.
     pub fn event(&self) -> Result<&Record> {
-        self.cause.record.as_ref().ok_or_else(|| Error::Failed("this is no event".to_owned()))
+        self.cause.record.as_deref().ok_or_else(|| Error::Failed("this is no event".to_owned()))
     }
 
     /// An id for something new that is not named after its command.

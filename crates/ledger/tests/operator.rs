@@ -1,7 +1,7 @@
 //! What was set aside, in an operator's hands.
 
 use event::{Id, Key, Record};
-use millrace_ledger::{Caller, Compared, Delivery, Input, Outcome, operator};
+use millrace_ledger::{Caller, Compared, Delivery, Outcome, operator};
 use proto::Message;
 use proto::operator::v1::{DropRequest, ListParkedRequest, Parked, ParkedKind, ParkedState, RedriveRequest};
 
@@ -38,7 +38,7 @@ const DROP: &str = "millrace.operator.v1.OperatorService/Drop";
 fn by_operator(shop: &Shop, method: &str, request: &impl Message) -> Delivery {
     let id = shop.id();
     let caller = Caller { name: "service/operator".to_owned(), ..Caller::default() };
-    changed(delivery(Input::Command(sealed(method, id, id, request.encode_to_vec()))), |command| {
+    changed(delivery(sealed(method, id, id, request.encode_to_vec()).into()), |command| {
         command.caller = caller;
     })
 }
@@ -117,8 +117,7 @@ async fn failed_command(shop: &Shop, steps: &str) -> (Id, Delivery) {
 /// Brings what was driven again, as the worker does.
 async fn carry_out_again(shop: &Shop) -> Vec<Outcome> {
     let redriven = shop.ledger.redriven(100).await.unwrap();
-    shop.batch(redriven.into_iter().map(|(command, _)| Delivery { delivered: 3, ..delivery(Input::Command(command)) }))
-        .await
+    shop.batch(redriven.into_iter().map(|(command, _)| Delivery { delivered: 3, ..delivery(command.into()) })).await
 }
 
 async fn what_is_parked_is_listed_with_its_reason_and_page_by_page(shop: &Shop) {

@@ -145,14 +145,14 @@ pub(crate) async fn database(url: &str) -> Database {
 /// A command whose steps are about a counter.
 pub(crate) fn command(id: Id, target: Id, steps: impl Into<String>) -> Delivery {
     let request = PlaceOrderRequest { payment_method_id: steps.into(), ..Default::default() };
-    delivery(Input::Command(sealed(ACT, id, target, request.encode_to_vec())))
+    delivery(sealed(ACT, id, target, request.encode_to_vec()).into())
 }
 
 /// A command that anybody may send.
 pub(crate) fn command_of_anybody(id: Id, target: Id, steps: impl Into<String>) -> Delivery {
     let request = RegisterRequest { display_name: steps.into(), ..Default::default() };
     let command = sealed(ACT_FOR_ANYBODY, id, target, request.encode_to_vec());
-    delivery(Input::Command(Command { anonymous: true, ..command }))
+    delivery(Command { anonymous: true, ..command }.into())
 }
 
 pub(crate) fn sealed(method: &str, id: Id, target: Id, body: Vec<u8>) -> Command {
@@ -268,7 +268,7 @@ pub(crate) fn from_log(record: &Record) -> Delivery {
 }
 
 pub(crate) fn brought(subscription: &'static str, record: &Record, means: Means) -> Delivery {
-    delivery(Input::Event(EventDelivery { subscription, record: record.clone(), means }))
+    delivery(Input::Event(EventDelivery { subscription, record: Arc::new(record.clone()), means }))
 }
 
 pub(crate) fn redelivered(delivered: u32, delivery: Delivery) -> Delivery {

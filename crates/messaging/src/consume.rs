@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::HeaderName;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
@@ -47,8 +48,8 @@ impl Held {
         TraceContext { traceparent: text(headers::TRACEPARENT), tracestate: text(headers::TRACESTATE) }
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        self.message.headers.as_ref()?.get(HeaderName::from_static(name)).map(async_nats::HeaderValue::as_str)
     }
 
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.

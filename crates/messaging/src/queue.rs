@@ -9,7 +9,7 @@ use async_nats::jetstream::context::{Context, ContextBuilder, PublishError, Publ
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, HeaderName};
 use bytes::Bytes;
 use event::{Id, Micros, TraceContext, headers, subject};
 use tracing::Instrument as _;
@@ -169,8 +169,8 @@ impl Queue {
 
 fn headers_of(command: &Command, reply_to: &str, trace: TraceContext) -> HeaderMap {
     let mut map = HeaderMap::new();
-    map.insert(headers::SEAL, command.seal.as_str());
-    map.insert(headers::REPLY, reply_to);
+    map.insert(HeaderName::from_static(headers::SEAL), command.seal.as_str());
+    map.insert(HeaderName::from_static(headers::REPLY), reply_to);
     let optional = [
         (headers::KEY, command.key.map(|key| key.to_string())),
         (headers::CONSISTENCY_TOKEN, command.consistency_token.clone()),
@@ -179,7 +179,7 @@ fn headers_of(command: &Command, reply_to: &str, trace: TraceContext) -> HeaderM
     ];
     for (name, value) in optional {
         if let Some(value) = value {
-            map.insert(name, value);
+            map.insert(HeaderName::from_static(name), value);
         }
     }
     map

@@ -1,9 +1,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::connection::State;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, HeaderName};
 use event::{Record, headers, subject};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -208,7 +208,7 @@ async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
         let subject = subject::of_event(&streams.broker.namespace, &published);
         let mut map = HeaderMap::new();
         for (name, value) in headers::of(&published) {
-            map.insert(name, value);
+            map.insert(HeaderName::from_static(name), value);
         }
         let message = PublishMessage::build().headers(map).message_id(id.to_string()).payload(published.body);
         streams.context.send_publish(subject, message).await?.await

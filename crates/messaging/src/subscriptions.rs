@@ -99,7 +99,7 @@ impl SubscriptionLoop {
         let span =
             process_event(&self.streams.broker.namespace, &self.group(), &record, held.delivery(&self.streams.broker));
         trace::go_on(&span, &held.trace());
-        let input = Input::Event(EventDelivery { subscription: self.name, record, means });
+        let input = Input::Event(EventDelivery { subscription: self.name, record: Arc::new(record), means });
         Delivery { input, delivered: held.delivered(), span }
     }
 }

@@ -171,7 +171,7 @@ impl Healer {
         let group = format!("{}_{subscription}", self.service);
         let span = messaging::process_event(&self.namespace, &group, &record, None);
         trace::go_on(&span, &record.trace);
-        let input = Input::Event(EventDelivery { subscription, record, means });
+        let input = Input::Event(EventDelivery { subscription, record: Arc::new(record), means });
         self.lanes.enqueue(Delivery { input, delivered: 0, span }).await
     }
 

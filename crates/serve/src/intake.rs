@@ -8,7 +8,7 @@ use event::{Access, Key, Micros};
 use identity::session::{Refused, Sessions};
 use identity::{Principal, STAFF, SealError, Verifier, seal};
 use ledger::operator::OPERATOR;
-use ledger::{Caller, Code, Command, Delivery, Error, Input, Reader, Rejection, Result};
+use ledger::{Caller, Code, Command, Delivery, Error, Reader, Rejection, Result};
 use messaging::{Incoming, Intake};
 use proto::command::v1::Seal;
 use tracing::Span;
@@ -74,9 +74,7 @@ impl Judge {
         let asked = Asked { method, seal: &sealed, key: &key, body, token: &token, patience: Duration::ZERO };
         match self.command(asked, span).await {
             Ok((command, _)) if Some(command.id) != id => Intake::Drop("it was sealed for another command".to_owned()),
-            Ok((command, span)) => {
-                Intake::Deliver(Box::new(Delivery { input: Input::Command(command), delivered, span }))
-            }
+            Ok((command, span)) => Intake::Deliver(Box::new(Delivery { input: command.into(), delivered, span })),
             Err(Refusal::Seal(error)) if error.may_become_good() => not_judged(delivered, error.to_string()),
             Err(Refusal::Seal(error)) => Intake::Drop(error.to_string()),
             Err(Refusal::Forbidden(reason)) => Intake::Drop(reason.to_owned()),

@@ -8,8 +8,8 @@ use event::{Kind, Micros, Schema};
 use futures::stream::BoxStream;
 use identity::session::Sessions;
 use ledger::{
-    Caller, Chance, Clock, Command, Database, Delivery, Error, Input, Ledger, OpenError, Parts, Reader, Rejection,
-    Result, Retry,
+    Caller, Chance, Clock, Command, Database, Delivery, Error, Ledger, OpenError, Parts, Reader, Rejection, Result,
+    Retry,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -72,7 +72,7 @@ impl Opened {
             refused: None,
             prepared: None,
         };
-        Delivery { input: Input::Command(command), delivered: 0, span: Span::current() }
+        Delivery { input: command.into(), delivered: 0, span: Span::current() }
     }
 
     /// The full name of the command with this kebab name.

@@ -10,7 +10,7 @@ use event::headers;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::{Request, Response};
-use ledger::{Caller, CommandResult, Delivery, Ended, Input, Outcome};
+use ledger::{Caller, CommandResult, Delivery, Ended, Outcome};
 use messaging::Lanes;
 use prost::Message;
 use proto::command::v1::{
@@ -116,7 +116,7 @@ impl Owner {
             let ended = Ended { result: ended, token: String::new(), replayed: false };
             return Ok(messaging::response(name, &method, id, &ended).encode_to_vec().into());
         }
-        match self.lanes.submit(Delivery { input: Input::Command(command), delivered: 0, span }).await {
+        match self.lanes.submit(Delivery { input: command.into(), delivered: 0, span }).await {
             Outcome::Ended(ended) => Ok(messaging::response(name, &method, id, &ended).encode_to_vec().into()),
             Outcome::GivenBack { delay, .. } => {
                 Err(status::later("NOT_NOW", "the command cannot be carried out now; try again", delay))

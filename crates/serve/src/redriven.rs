@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ledger::{Delivery, Input};
+use ledger::Delivery;
 use messaging::Lanes;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,7 @@ impl Redriven {
             let span = trace::span::redrive(&command.method, &command.id.to_string());
             trace::follow(&span, &context);
             self.judge.prepare(&mut command).await?;
-            self.lanes.submit(Delivery { input: Input::Command(command), delivered: SUSPECT, span }).await;
+            self.lanes.submit(Delivery { input: command.into(), delivered: SUSPECT, span }).await;
         }
         Ok(())
     }

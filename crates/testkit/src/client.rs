@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use event::{Access, Event, Id, Micros, Record};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use ledger::{Caller, Command, CommandResult, Delivery, Error, Input, Outcome, Processed, Rejection};
+use ledger::{Caller, Command, CommandResult, Delivery, Error, Outcome, Processed, Rejection};
 use proto::{Message, Name, rpc};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ impl<'l> Client<'l> {
     /// Sends a command, and waits until it was taken in. Panics if no method takes the request.
     pub async fn send<Q: Message + Name>(&self, request: Q) -> Done {
         match self.prepared(&request).await {
-            Ok(command) => self.ledger.take_in(vec![delivery(Input::Command(command))]).await,
+            Ok(command) => self.ledger.take_in(vec![delivery(command.into())]).await,
             Err(Error::Transient(reason)) => Done::given_back(reason),
             Err(error) => panic!("{} cannot be prepared: {error}", Q::full_name()),
         }
@@ -54,9 +54,8 @@ impl<'l> Client<'l> {
     /// A command whose slow step is done, to be [taken in](TestLedger::take_in): alone, with others, or at the same time as others.
     pub async fn delivery<Q: Message + Name>(&self, request: Q) -> Delivery {
         let command = self.prepared(&request).await;
-        delivery(Input::Command(
-            command.unwrap_or_else(|error| panic!("{} cannot be prepared: {error}", Q::full_name())),
-        ))
+        let command = command.unwrap_or_else(|error| panic!("{} cannot be prepared: {error}", Q::full_name()));
+        delivery(command.into())
     }
 
     async fn prepared<Q: Message + Name>(&self, request: &Q) -> ledger::Result<Command> {

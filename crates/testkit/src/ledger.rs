@@ -235,5 +235,5 @@ pub(crate) fn delivery(input: Input) -> Delivery {
 }
 
 fn event_delivery(subscription: &'static str, record: Record, means: Means) -> Delivery {
-    delivery(Input::Event(EventDelivery { subscription, record, means }))
+    delivery(Input::Event(EventDelivery { subscription, record: Arc::new(record), means }))
 }

@@ -35,18 +35,21 @@ pub fn passed_by<'a>(span: &SpanRef<'a, impl LookupSpan<'a>>) -> Option<SpanCont
 
 /// The same, of a span of the current subscriber.
 pub(crate) fn passed(span: &Span) -> Option<SpanContext> {
-    in_registry(span, |span| passed_by(span))
+    with_passed(span, |passed| passed.clone())
 }
 
 /// Has a span go on with a context. False if there is no [`Passing`].
 pub(crate) fn pass(span: &Span, context: &SpanContext) -> bool {
-    let passed =
-        in_registry(span, |span| span.extensions_mut().get_mut::<Passed>().map(|passed| passed.0.clone_from(context)));
-    passed.is_some()
+    with_passed(span, |passed| passed.clone_from(context)).is_some()
 }
 
-fn in_registry<T>(span: &Span, look: impl FnOnce(&SpanRef<'_, Registry>) -> Option<T>) -> Option<T> {
-    span.with_subscriber(|(id, dispatch)| look(&dispatch.downcast_ref::<Registry>()?.span(id)?)).flatten()
+fn with_passed<T>(span: &Span, look: impl FnOnce(&mut SpanContext) -> T) -> Option<T> {
+    let looked = span.with_subscriber(|(id, dispatch)| {
+        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        let mut extensions = span.extensions_mut();
+        extensions.get_mut::<Passed>().map(|passed| look(&mut passed.0))
+    });
+    looked.flatten()
 }
 
 fn drawn() -> SpanContext {

@@ -1,6 +1,7 @@
 //! One event for one subscription: the cursor is its fence.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::event::{History, Key, Micros, Record};
@@ -69,7 +70,7 @@ impl Ledger {
         // What follows from an event is still the doing of whoever set it off.
         let caller = Caller { name: record.principal.clone(), ..Caller::default() };
         let absent = delivery.means == (Means::Log { absent: true });
-        tx.cause = Cause { caller, command_id: record.command_id, record: Some(record.clone()), absent };
+        tx.cause = Cause { caller, command_id: record.command_id, record: Some(Arc::clone(record)), absent };
         match guarded(handler(tx, record.body.clone()), attempt.span).await {
             Ok(()) => {
                 tx.book.set_cursor(&id, moved(cursor, record, tx.now));

@@ -1,5 +1,7 @@
 //! One timer: its row, with the time at which it was due, is its fence.
 
+use std::sync::Arc;
+
 use ::event::Micros;
 use tracing::error;
 
@@ -21,7 +23,7 @@ impl Ledger {
         let set = event_log::find(&tx.txn, &due.key, row.revision, tx.log.id).await.map_err(Error::from)?;
         let command_id = set.as_ref().and_then(|set| set.command_id);
         let caller = Caller { name: self.0.name.clone(), ..Caller::default() };
-        tx.cause = Cause { caller, command_id, record: set, absent: false };
+        tx.cause = Cause { caller, command_id, record: set.map(Arc::new), absent: false };
         // The handler may set it anew.
         tx.book.timers.insert(id(due), None);
         guarded((handler.run)(tx, due.key.clone(), due.due, row.body), attempt.span).await?;
