@@ -18,8 +18,9 @@ use crate::store::writes::write;
 use crate::store::{effect, event_log, log};
 use crate::tx::Tx;
 
-/// The epoch of a log that was never restored.
-const FIRST_EPOCH: i64 = 1;
+/// The epoch of a log that was never restored. In any later one, whatever is wished may have been wished and done before, under the same
+/// reference, in the part of the log that was lost: nothing counts as not begun.
+pub(crate) const FIRST_EPOCH: i64 = 1;
 
 /// How long one attempt at an effect may take. After a crash it is taken up again by whoever finds it.
 pub const LEASE: Duration = Duration::from_secs(15);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
-use crate::store::{effect, event_log, log};
+use crate::store::{event_log, log};
 
 /// A place in an owner's whole log, and the event there. The default is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,9 +163,9 @@ impl Ledger {
         Err(suspended(&behind))
     }
 
-    /// Begins a new generation of the log: what others have read beyond its end is given up, and every subscriber compares. Effects that
-    /// were wished may have been done in the part that was lost, so each is asked for first. The new epoch; the one that there is if it is
-    /// not `from` any more.
+    /// Begins a new generation of the log: what others have read beyond its end is given up, and every subscriber compares. Effects may
+    /// have been done in the part that was lost, so from now on each is asked for first, and none is withdrawn. The new epoch; the one that
+    /// there is if it is not `from` any more.
     pub async fn raise_epoch(&self, from: i64) -> Result<i64> {
         let txn = self.0.db.begin().await?;
         let row = log::lock(&txn).await?;
@@ -174,7 +174,6 @@ impl Ledger {
         }
         let epoch = row.epoch + 1;
         log::write(&txn, log::Model { epoch, behind: None, ..row }).await?;
-        effect::ask_first(&txn).await?;
         txn.commit().await?;
         self.0.behind.store(false, Ordering::Relaxed);
         Ok(epoch)

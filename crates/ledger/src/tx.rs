@@ -9,6 +9,7 @@ use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
 use crate::book::{Book, Head};
 use crate::clock::Chance;
 use crate::delivery::Caller;
+use crate::effects::FIRST_EPOCH;
 use crate::error::{Error, Rejection, Result};
 use crate::handlers::Effect;
 use crate::ledger::Ledger;
@@ -176,12 +177,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes the newest wish of this kind back, if nobody has begun it. False if it was begun (its answer will come), or there is none.
+    /// Takes the newest wish of this kind back, if nobody has begun it. False if it was begun (its answer will come), or there is none; and
+    /// after an epoch was raised, because then nobody knows what was begun.
     pub async fn withdraw<A: Aggregate, E: Effect>(&mut self, aggregate: &Loaded<A>) -> Result<bool> {
+        if self.log.epoch > FIRST_EPOCH {
+            return Ok(false);
+        }
         let key = aggregate.key.to_string();
         let here = self.book.effects.len();
         self.book.effects.retain(|row| row.key != key || row.kind != E::KIND);
         if self.book.effects.len() < here {
+            self.touched.wrote = true;
             return Ok(true);
         }
         let row = effect::lock_open(&self.txn, &aggregate.key, E::KIND).await?;

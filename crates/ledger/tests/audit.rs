@@ -3,7 +3,7 @@
 use millrace_ledger::{Ledger, Means, Outcome, Place, Since};
 use sea_orm::TransactionTrait;
 
-use crate::shop::{Shop, brought, command, created, ended, from_log, given_back, heads, order, streamed};
+use crate::shop::{Shop, brought, command, created, ended, from_log, given_back, heads, order, reason, streamed};
 use crate::toy::lock;
 
 on_both!(
@@ -151,6 +151,12 @@ async fn effects_are_asked_for_first_after_an_epoch_was_raised(shop: &Shop) {
     assert_eq!(shop.work().await.len(), 1);
     let asked: Vec<_> = lock(&shop.world.calls).iter().map(|(_, asked)| *asked).collect();
     assert_eq!(asked, [true, true], "the part of the log that was lost may have done either");
+    let withdrawn = shop.batch([
+        command(shop.id(), counter, format!("charge 2 {counter}")),
+        command(shop.id(), counter, format!("withdraw {counter}")),
+    ]);
+    assert_eq!(reason(&withdrawn.await[1]), "BEGUN", "it may have been done before");
+    assert_eq!(shop.work().await.len(), 1);
 }
 
 /// Positions are given after the commit, so that what commits late gets a later one.

@@ -11,10 +11,8 @@ use crate::measured::Meters;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
 const BATCH: usize = 256;
-/// A transaction of so many deliveries says that there is much to do. Then the lane gathers more before the next one.
-const MANY: usize = 4;
-/// How long a lane gathers at most. Less if its last transaction took less: whoever waits does so twice as long at worst.
-const GATHER_MAX: Duration = Duration::from_millis(5);
+/// A lane lets everybody else have their turn so often before it takes it that nobody has more to bring.
+const TURNS: usize = 4;
 /// Deliveries that wait for one lane at most; then whoever brings more waits.
 const QUEUE: usize = 1024;
 /// Batches that wait for the relay at most. What finds no place is published from the log a little later.
@@ -104,28 +102,34 @@ pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
 async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
     let meters = Meters::of(&ledger);
     let mut waiting = Vec::with_capacity(BATCH);
-    let mut gathers = Duration::ZERO;
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
-        if !gathers.is_zero() {
-            tokio::time::sleep(gathers).await;
-            while waiting.len() < BATCH
-                && let Ok(job) = jobs.try_recv()
-            {
-                waiting.push(job);
-            }
-        }
-        let (began, many) = (Instant::now(), waiting.len() >= MANY);
+        gather(&mut jobs, &mut waiting).await;
         let measured: Vec<_> = waiting.iter().map(|job| meters.measure(&job.delivery, job.since)).collect();
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
-        gathers = if many { began.elapsed().min(GATHER_MAX) } else { Duration::ZERO };
         committed.tell(processed.appended, processed.wished, processed.leased);
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);
             measured.note(&outcome);
             // Whoever asked may have gone; what was done stays done.
             let _ = done.send(outcome);
+        }
+    }
+}
+
+/// Lets those who are at work on this thread bring what has come with the first: a burst of messages is one transaction then. Waits for
+/// nothing that is not here yet.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) {
+    let mut turns = 0;
+    while turns < TURNS && waiting.len() < BATCH {
+        tokio::task::yield_now().await;
+        turns += 1;
+        while waiting.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            waiting.push(job);
+            turns = 0;
         }
     }
 }

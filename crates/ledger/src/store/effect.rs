@@ -131,9 +131,3 @@ pub(crate) async fn lease(
     writes::write(txn, |writes| write(writes, leased)).await?;
     Ok(due)
 }
-
-/// What nobody has begun may have been done all the same, before the database was restored: it is asked for first.
-pub(crate) async fn ask_first(txn: &DatabaseTransaction) -> Result<(), DbErr> {
-    let wished = Entity::update_many().filter(Column::State.eq(State::Wished));
-    wished.col_expr(Column::State, Expr::value(State::Leased as i16)).exec(txn).await.map(drop)
-}
