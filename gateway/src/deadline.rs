@@ -8,17 +8,21 @@ use tokio::time::Instant;
 /// What the answer needs on its way to the client: at most this, and of short deadlines a tenth.
 const MARGIN_MAX: Duration = Duration::from_millis(200);
 
-/// How long the client waits, taken from its headers.
+/// How long the client waits, and since when.
 #[derive(Clone, Copy)]
-struct Asked(Duration);
+struct Asked {
+    timeout: Duration,
+    since: Instant,
+}
 
-/// Takes the client's deadline out of the headers, so that only we act on it: tonic would as well, in words and with a code of its own, and
-/// for the shortest deadlines it may be first.
-pub fn claim<B>(mut request: Request<B>) -> Request<B> {
-    let asked = serve::transport::timeout_in(request.headers());
-    request.headers_mut().remove("grpc-timeout");
-    if let Some(asked) = asked {
-        request.extensions_mut().insert(Asked(asked));
+/// Notes when the client's time began, before anything else is done with the call.
+///
+/// Tonic's own timer for `grpc-timeout` stands outside of all our layers, where nothing can hide that header from it, and says CANCELLED. It
+/// begins right after this, and is looked at right after the call's own future; so a timer of ours that counts from here is due no later,
+/// and is asked first. One that counts from any later moment may be due a tick (a millisecond) after tonic's.
+pub fn note<B>(mut request: Request<B>) -> Request<B> {
+    if let Some(timeout) = serve::transport::timeout_in(request.headers()) {
+        request.extensions_mut().insert(Asked { timeout, since: Instant::now() });
     }
     request
 }
@@ -32,11 +36,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From the client's `grpc-timeout` as it was [claimed](claim), cut to `max`; without one, `default`.
+    /// From the client's `grpc-timeout` as it was [noted](note), cut to `max`; without one, `default` from now on.
     pub fn read(extensions: &Extensions, default: Duration, max: Duration) -> Self {
-        let asked = extensions.get().map(|Asked(timeout)| *timeout);
-        let timeout = asked.unwrap_or(default).min(max);
-        Self { at: Instant::now() + timeout.saturating_sub(MARGIN_MAX.min(timeout / 10)), asked: asked.is_some() }
+        let asked = extensions.get::<Asked>();
+        let (timeout, since) = asked.map_or_else(|| (default, Instant::now()), |asked| (asked.timeout, asked.since));
+        let timeout = timeout.min(max);
+        Self { at: since + timeout.saturating_sub(MARGIN_MAX.min(timeout / 10)), asked: asked.is_some() }
     }
 
     pub const fn at(self) -> Instant {
@@ -65,7 +70,7 @@ mod tests {
             let request =
                 timeout.into_iter().fold(Request::builder(), |request, it| request.header("grpc-timeout", it));
             let request = request.body(()).unwrap();
-            Deadline::read(claim(request).extensions(), default, max).left()
+            Deadline::read(note(request).extensions(), default, max).left()
         };
         assert_eq!(left(None), Duration::from_millis(14_800));
         assert_eq!(left(Some("1S")), Duration::from_millis(900));

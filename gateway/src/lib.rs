@@ -96,7 +96,7 @@ pub async fn run(
     let stopping = gateway.stopping.clone();
     let incoming = Incoming::new(incoming, config.limits.connections);
     let server = serve::transport::server(&serve::transport::Limits::EDGE, config.tls.as_ref())?
-        .layer(MapRequestLayer::new(deadline::claim))
+        .layer(MapRequestLayer::new(deadline::note))
         .layer(server::cors(&config.allowed_origins)?)
         .layer(GrpcWebLayer::new())
         .add_routes(routes)

@@ -3,6 +3,7 @@
 pub mod owner;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use event::{Id, Micros};
@@ -28,6 +29,9 @@ use owner::Owner;
 
 pub const NAMESPACE: &str = "ns";
 
+/// Longer than the shortest deadlines.
+const STALL: Duration = Duration::from_millis(10);
+
 pub struct World {
     pub nats: NatsServer,
     pub client: Client,
@@ -37,6 +41,8 @@ pub struct World {
     pub channel: Channel,
     pub stop: Option<oneshot::Sender<()>>,
     pub gateway: JoinHandle<Result<(), Error>>,
+    /// The machine has something else to do when the gateway next looks at the clock, which is when a call comes in.
+    pub stalls: Arc<AtomicBool>,
     key: SigningKey,
     now: millrace_gateway::Now,
 }
@@ -58,7 +64,8 @@ impl World {
         let mut config = config(&owner.endpoint);
         configure(&mut config);
         let (incoming, address) = serve::transport::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let now = clock();
+        let stalls = Arc::<AtomicBool>::default();
+        let now = clock(Arc::clone(&stalls));
         let (stop, stopped) = oneshot::channel::<()>();
         let deps = deps(&master, &broker, &client, Arc::clone(&now)).await;
         let gateway = tokio::spawn(millrace_gateway::run(config, deps, incoming, async {
@@ -66,7 +73,7 @@ impl World {
         }));
         let address = address.to_string();
         let channel = serve::transport::channel(&format!("http://{address}"), None).unwrap();
-        Self { nats, client, streams, owner, address, channel, stop: Some(stop), gateway, key, now }
+        Self { nats, client, streams, owner, address, channel, stop: Some(stop), gateway, stalls, key, now }
     }
 
     /// The same, with a queue for the commands of `order`.
@@ -184,7 +191,12 @@ async fn deps(master: &MasterKey, broker: &Broker, client: &Client, now: millrac
 }
 
 /// A clock that goes, but not by today's date.
-fn clock() -> millrace_gateway::Now {
+fn clock(stalls: Arc<AtomicBool>) -> millrace_gateway::Now {
     let start = Instant::now();
-    Arc::new(move || Micros(1_700_000_000_000_000).plus(start.elapsed()))
+    Arc::new(move || {
+        if stalls.swap(false, Ordering::Relaxed) {
+            std::thread::sleep(STALL);
+        }
+        Micros(1_700_000_000_000_000).plus(start.elapsed())
+    })
 }
