@@ -29,8 +29,8 @@ use owner::Owner;
 
 pub const NAMESPACE: &str = "ns";
 
-/// Longer than the shortest deadlines.
-const STALL: Duration = Duration::from_millis(10);
+/// Longer than a short deadline.
+const STALL: Duration = Duration::from_millis(60);
 
 pub struct World {
     pub nats: NatsServer,
