@@ -1,9 +1,10 @@
 //! Calls as strangers make them: any method by its name, with any bytes and any metadata. And what errors tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::jetstream;
 use bytes::Bytes;
+use event::subject;
 use futures::TryStreamExt as _;
 use http::uri::PathAndQuery;
 use millrace::Role;
@@ -179,6 +180,11 @@ struct Count {
     n: i64,
 }
 
+#[derive(FromQueryResult)]
+struct Subscription {
+    name: String,
+}
+
 /// How much there is of everything that is kept: events, receipts and messages, once all that was begun has ended.
 pub(crate) async fn tally(shop: &TestShop) -> BTreeMap<String, i64> {
     testkit::eventually_some("everything comes to rest", async || {
@@ -186,9 +192,33 @@ pub(crate) async fn tally(shop: &TestShop) -> BTreeMap<String, i64> {
         let published = |service: &str| before.get(&format!("test_evt_{service}")).copied().unwrap_or(0);
         let told = Role::services().all(|role| before[&format!("{role}.event_log")] == published(role.name()));
         let begun = before.keys().any(|name| name.starts_with("test_cmd_"));
-        (told && !begun && count(shop).await == before).then_some(before)
+        // Whoever has not heard an event yet may answer it with one of their own, and looks idle until then.
+        (told && !begun && all_is_heard(shop).await && count(shop).await == before).then_some(before)
     })
     .await
+}
+
+/// Whether each subscription listens, and has settled all that it was sent.
+async fn all_is_heard(shop: &TestShop) -> bool {
+    let broker = jetstream::new(async_nats::connect(shop.nats.url()).await.unwrap());
+    let mut listen = BTreeSet::new();
+    for role in Role::services() {
+        let stream = broker.get_stream(subject::event_stream("test", role.name())).await.unwrap();
+        let mut consumers = stream.consumers();
+        while let Some(info) = consumers.try_next().await.unwrap() {
+            if info.num_pending > 0 || info.num_ack_pending > 0 {
+                return false;
+            }
+            listen.insert(info.name);
+        }
+    }
+    for role in Role::services() {
+        let subscriptions = shop.query::<Subscription>(role.name(), "select name from subscription").await;
+        if !subscriptions.iter().all(|Subscription { name }| listen.contains(&format!("{role}_{name}"))) {
+            return false;
+        }
+    }
+    true
 }
 
 async fn count(shop: &TestShop) -> BTreeMap<String, i64> {
