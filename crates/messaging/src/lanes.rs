@@ -109,9 +109,10 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
         committed.tell(processed.appended, processed.wished, processed.leased);
+        let now = ledger.about_now();
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);
-            measured.note(&outcome);
+            measured.note(&outcome, now);
             // Whoever asked may have gone; what was done stays done.
             let _ = done.send(outcome);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use event::Micros;
-use ledger::{Delivery, Input, Ledger, Means, Outcome, process_now};
+use ledger::{Delivery, Input, Ledger, Means, Outcome};
 use meter::{Counter, Histogram};
 
 /// All that can become of a command, and of an event.
@@ -59,7 +59,8 @@ impl Meters {
 }
 
 impl Measured<'_> {
-    pub(crate) fn note(&self, outcome: &Outcome) {
+    /// `now`: by the clock that events have their times from, which is the database's.
+    pub(crate) fn note(&self, outcome: &Outcome, now: Micros) {
         match self {
             Self::Command { meters, began } => {
                 count(&ENDS, &meters.outcomes, outcome);
@@ -70,7 +71,7 @@ impl Measured<'_> {
             Self::Event { meters, time, from_log } => {
                 count(&TAKES, &meters.outcomes, outcome);
                 if *outcome == Outcome::Applied {
-                    meters.lag.record(process_now().since(*time));
+                    meters.lag.record(now.since(*time));
                     meters.healed.increment(u64::from(*from_log));
                 }
             }

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 /// An attempt is given up before its lease ends, so that no two are under way at once.
-const ATTEMPT: Duration = Duration::from_secs(10);
+pub const ATTEMPT: Duration = Duration::from_secs(10);
 /// How often it is looked for effects, whether or not a bell rang: another instance may have wished them.
 const TICK: Duration = Duration::from_millis(500);
 /// Effects that are leased at once, and under way at once.

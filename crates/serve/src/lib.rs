@@ -30,6 +30,7 @@ mod status;
 mod timers;
 mod watch;
 
+pub use effects::ATTEMPT;
 pub use intake::GATEWAY;
 pub use opened::Opened;
 pub use owners::{OwnerError, Owners};

@@ -13,14 +13,15 @@ pub struct Settings {
     /// Where the simulated provider keeps its books: `sqlite://<path>` or `postgres://…`. For whoever [opens](crate::Simulated::open) it.
     pub provider: String,
     pub limits: Limits,
-    /// How long the provider may take for one answer: a third of an attempt at an effect, which has ten seconds, or less. A charge is two calls
-    /// or three, each asked for first in a later attempt; so every attempt gets further than the one before, however slow the provider is.
+    /// How long the provider may take for one answer: a quarter of an attempt at an effect, which has [ten seconds](serve::ATTEMPT), or less.
+    /// A charge is two calls or three, each asked for first in a later attempt; so every attempt gets further than the one before, as long as
+    /// each answer comes within that time.
     pub patience: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let patience = Duration::from_secs(3);
+        let patience = serve::ATTEMPT / 4;
         Self { provider: "sqlite://provider.db".to_owned(), limits: Limits::default(), patience }
     }
 }
