@@ -11,6 +11,12 @@ use crate::measured::Meters;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
 const BATCH: usize = 256;
+/// A transaction of so many deliveries says that there is much to do. Then the lane gathers more before the next one.
+const MANY: usize = 4;
+/// How long a lane gathers at most. Less if its last transaction took less: whoever waits does so about twice as long.
+const GATHER_MAX: Duration = Duration::from_millis(5);
+/// After such a pause there is not much to do any more.
+const PAUSE: Duration = Duration::from_millis(50);
 /// A lane lets everybody else have their turn so often before it takes it that nobody has more to bring.
 const TURNS: usize = 4;
 /// Deliveries that wait for one lane at most; then whoever brings more waits.
@@ -102,12 +108,19 @@ pub(crate) async fn outcome(receiver: oneshot::Receiver<Outcome>) -> Outcome {
 async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job>) {
     let meters = Meters::of(&ledger);
     let mut waiting = Vec::with_capacity(BATCH);
+    let (mut gathers, mut ended) = (Duration::ZERO, Instant::now());
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        if !gathers.is_zero() && waiting.len() < BATCH && ended.elapsed() < PAUSE {
+            tokio::time::sleep(gathers).await;
+        }
         gather(&mut jobs, &mut waiting).await;
+        let (began, many) = (Instant::now(), waiting.len() >= MANY);
         let measured: Vec<_> = waiting.iter().map(|job| meters.measure(&job.delivery, job.since)).collect();
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
         let processed = ledger.process(batch).await;
+        ended = Instant::now();
+        gathers = if many { (ended - began).min(GATHER_MAX) } else { Duration::ZERO };
         committed.tell(processed.appended, processed.wished, processed.leased);
         let now = ledger.about_now();
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
@@ -119,8 +132,7 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
     }
 }
 
-/// Lets those who are at work on this thread bring what has come with the first: a burst of messages is one transaction then. Waits for
-/// nothing that is not here yet.
+/// Takes what has come, and lets those who are at work on this thread bring the rest of a burst.
 async fn gather(jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) {
     let mut turns = 0;
     while turns < TURNS && waiting.len() < BATCH {
