@@ -97,7 +97,6 @@ impl Ledger {
     fn leased(&self, row: effect::Model, wish: Option<Arc<Record>>, epoch: i64) -> Option<Leased> {
         let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
         let reference = reference(&row.key, &row.kind, row.n);
-        // A log whose epoch was raised has lost its end: what is wished now may have been wished there under the same reference, and done.
         let ask_first = row.state != effect::State::Wished || epoch > FIRST_EPOCH;
         let begun = Begun { wish: row.body.into(), reference, ask_first };
         Some(Leased {
