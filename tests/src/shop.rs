@@ -8,7 +8,7 @@ use identity::MasterKey;
 use messaging::Broker;
 use millrace::demo::{Customer, Person};
 use millrace::{Role, Settings, Shop};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult, Statement};
 use testkit::{NatsServer, Postgres, TempDir, eventually};
 use tonic::transport::{Channel, Endpoint};
 
@@ -85,8 +85,7 @@ impl TestShop {
     /// A look into a service's database, beside the service.
     pub(crate) async fn database(&self, service: &str) -> DatabaseConnection {
         let url = self.shop.settings().database_of(service);
-        let url = if url.starts_with("sqlite:") { format!("{url}?mode=ro") } else { url };
-        Database::connect(url).await.unwrap()
+        ledger::connect(&url).await.unwrap()
     }
 
     /// The rows of a statement on a service's database.
@@ -119,7 +118,7 @@ async fn streams_are_made(nats: &NatsServer, roles: &[Role]) {
 /// The address of a fresh database with a schema for each service.
 pub(crate) async fn postgres_template() -> String {
     let url = Postgres::database().await;
-    let database = Database::connect(&url).await.unwrap();
+    let database = ledger::connect(&url).await.unwrap();
     for role in Role::services() {
         database.execute_unprepared(&format!("create schema \"{role}\"")).await.unwrap();
     }

@@ -12,7 +12,7 @@ pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + 'sta
     /// The part of its keys before the slash, such as `order`.
     const KIND: &'static str;
     /// Raised whenever [`apply`](Self::apply) or the form of the state changes: states that an older fold made are then folded anew.
-    const FOLD: i32;
+    const FOLD: i64;
     type Event: EventSet;
 
     /// Takes one event in. Events are facts: this cannot fail.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use event::{History, Id, Key, Micros, Record};
-use sea_orm::DatabaseTransaction;
 
+use crate::database::Transaction;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use crate::store::cursor::CursorId;
@@ -48,7 +48,7 @@ pub(crate) struct Head {
     pub(crate) history: History,
     pub(crate) time: Micros,
     pub(crate) state: Vec<u8>,
-    pub(crate) fold: i32,
+    pub(crate) fold: i64,
     pub(crate) existed: bool,
     pub(crate) changed: bool,
 }
@@ -76,7 +76,7 @@ impl Book {
     }
 
     /// Locks the heads that are not locked yet.
-    pub(crate) async fn lock_heads(&mut self, txn: &DatabaseTransaction, keys: &[Key], epoch: i64) -> Result<()> {
+    pub(crate) async fn lock_heads(&mut self, txn: &Transaction, keys: &[Key], epoch: i64) -> Result<()> {
         let wanted: Vec<&Key> = keys.iter().filter(|key| !self.heads.contains_key(key)).collect();
         let rows = head::lock(txn, wanted.iter().copied()).await?;
         let mut found: HashMap<String, head::Model> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
@@ -96,7 +96,7 @@ impl Book {
         self.heads.insert(key.clone(), Head { changed: true, ..head });
     }
 
-    pub(crate) async fn lock_cursors(&mut self, txn: &DatabaseTransaction, mut ids: Vec<CursorId>) -> Result<()> {
+    pub(crate) async fn lock_cursors(&mut self, txn: &Transaction, mut ids: Vec<CursorId>) -> Result<()> {
         ids.sort();
         ids.dedup();
         let rows = cursor::lock(txn, &ids).await?;
@@ -111,7 +111,7 @@ impl Book {
     }
 
     /// Locks what answers have come to.
-    pub(crate) async fn lock_effects(&mut self, txn: &DatabaseTransaction, mut ids: Vec<EffectId>) -> Result<()> {
+    pub(crate) async fn lock_effects(&mut self, txn: &Transaction, mut ids: Vec<EffectId>) -> Result<()> {
         ids.sort();
         ids.dedup();
         let mut found: HashMap<(String, String, i64), effect::Model> = effect::lock_all(txn, &ids)
@@ -153,7 +153,7 @@ impl Book {
         self.cursors.insert(id.clone(), Entry { row, new: false, changed: true });
     }
 
-    pub(crate) async fn lock_receipts(&mut self, txn: &DatabaseTransaction, ids: &[Id]) -> Result<()> {
+    pub(crate) async fn lock_receipts(&mut self, txn: &Transaction, ids: &[Id]) -> Result<()> {
         for row in receipt::lock(txn, ids).await? {
             let id = row.command_id.parse().map_err(|_| Error::Failed("a receipt's id cannot be read".to_owned()))?;
             self.receipts.insert(id, Entry { row, new: false, changed: false });

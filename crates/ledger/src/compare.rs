@@ -2,8 +2,7 @@
 
 use ::event::{History, Key, Micros, Record};
 
-use sea_orm::DatabaseTransaction;
-
+use crate::database::Transaction;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
@@ -149,7 +148,7 @@ fn damaged<'e>(row: &Cursor, events: &'e [Record]) -> Option<&'e Record> {
 }
 
 /// A comparison begins with an audit of the whole log, so that keys that have no cursor are found, too.
-pub(crate) async fn begin(txn: &DatabaseTransaction, name: &str, anew: bool) -> Result<()> {
+pub(crate) async fn begin(txn: &Transaction, name: &str, anew: bool) -> Result<()> {
     for row in followed_log::of(txn, name).await? {
         let rebuilds = row.rebuilds || anew;
         let (compared_to, audited_position, audited_event_id) = (Some(String::new()), 0, None);

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, TransactionTrait};
 use sea_orm_migration::{MigrationTrait, MigratorTraitSelf};
+
+mod sqlite;
+mod transaction;
+
+pub use transaction::Transaction;
 
 /// Why a database cannot be used. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -29,103 +30,76 @@ pub enum OpenError {
 /// An open database with its schema in place. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Database {
-    writer: DatabaseConnection,
+    writer: Writer,
     reader: DatabaseConnection,
     /// Held as long as the file is in use: two processes writing one SQLite file would each believe in their own lanes.
     _lock: Option<Arc<File>>,
+}
+
+#[derive(Clone, Debug)]
+enum Writer {
+    Sqlite(sqlite::Writer),
+    Postgres(DatabaseConnection),
 }
 
 /// How long a transaction may idle before Postgres ends it, so that a stalled process does not hold its locks for ever.
 const IDLE_IN_TRANSACTION: &str = "15s";
 /// How long a statement may wait for a lock that the batch did not take up front.
 const LOCK_TIMEOUT: &str = "2s";
-/// Prepared statements that the writing connection keeps. Each number of rows makes a text of its own, and to prepare one costs more than to
-/// execute it.
-const STATEMENTS: usize = 1024;
-/// Pages of 4 KiB that the write-ahead log takes until they are moved to where they belong. The larger, the more often a page was written
-/// again meanwhile, and is moved once.
-const CHECKPOINT: &str = "4000";
 /// Connections to Postgres per service for writing, and as many for reading.
 const POOL: u32 = 8;
 
 impl Database {
-    /// Opens the database and brings its schema up to date.
+    /// Opens a service's database and brings its schema up to date.
     pub async fn open(url: &str, tables: Vec<Box<dyn MigrationTrait>>) -> Result<Self, OpenError> {
-        let database = match url.split_once("://") {
-            Some(("sqlite", path)) => Self::sqlite(Path::new(path)).await?,
-            Some(("postgres" | "postgresql", _)) => Self::postgres(url).await?,
-            _ => return Err(OpenError::Address(url.split('@').next_back().unwrap_or_default().to_owned())),
-        };
-        database.migrate(tables).await?;
-        Ok(database)
-    }
-
-    async fn sqlite(path: &Path) -> Result<Self, OpenError> {
-        let lock = lock_file(path)?;
-        private_file(path).map_err(|source| OpenError::NotWritable { path: path.to_owned(), source })?;
-        // The path as it is: in a URL some of its characters would mean something else.
-        let mut options = ConnectOptions::new("sqlite://?mode=rwc".to_owned());
-        // FULL, because WAL with NORMAL may lose the last commits when the power fails.
-        let file = path.to_owned();
-        options.max_connections(1).sqlx_logging(false).test_before_acquire(false).map_sqlx_sqlite_opts(
-            move |options| {
-                options
-                    .filename(&file)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .statement_cache_capacity(STATEMENTS)
-                    .foreign_keys(true)
-                    // What a statement may have to undo is kept in memory, and not in a file that each statement makes and deletes.
-                    .pragma("temp_store", "memory")
-                    .pragma("wal_autocheckpoint", CHECKPOINT)
-            },
-        );
-        let writer = sea_orm::Database::connect(options).await?;
-        let mut options = ConnectOptions::new("sqlite://?mode=ro".to_owned());
-        let file = path.to_owned();
-        options.max_connections(4).sqlx_logging(false).test_before_acquire(false);
-        options.map_sqlx_sqlite_opts(move |options| options.filename(&file));
-        let reader = sea_orm::Database::connect(options).await?;
-        Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
-    }
-
-    async fn postgres(url: &str) -> Result<Self, OpenError> {
-        let mut options = ConnectOptions::new(url.to_owned());
-        options
-            .max_connections(POOL)
-            .sqlx_logging(false)
-            .acquire_timeout(Duration::from_secs(10))
-            .map_sqlx_postgres_opts(|options| {
-                options.options([
-                    ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-                    ("lock_timeout", LOCK_TIMEOUT),
-                ])
-            });
-        let writer = sea_orm::Database::connect(options.clone()).await?;
-        let reader = sea_orm::Database::connect(options).await?;
-        Ok(Self { writer, reader, _lock: None })
-    }
-
-    /// Instances that start together take turns: on Postgres an advisory lock, on SQLite the file's own.
-    async fn migrate(&self, tables: Vec<Box<dyn MigrationTrait>>) -> Result<(), DbErr> {
         let migrator = Migrator(tables.into_iter().map(Arc::from).collect());
-        if self.backend() == DbBackend::Sqlite {
-            // Only Postgres has each migration in a transaction of its own accord. Without one a kill in the middle leaves tables that the
-            // next start finds to be there already, and then it never opens again.
-            let txn = self.begin().await?;
-            migrator.up(&txn, None).await?;
-            return txn.commit().await;
+        match Address::parse(url)? {
+            Address::Sqlite(file) => Self::sqlite(file, &migrator).await,
+            Address::Postgres(url) => Ok(Self::postgres(url, &migrator).await?),
         }
-        let turn = self.reader.begin().await?;
+    }
+
+    /// Opens what is no service's, and what others may have open, too; it has no schema yet. On SQLite a failure of the power may undo what was
+    /// committed last.
+    pub async fn shared(url: &str) -> Result<Self, OpenError> {
+        let writer = match Address::parse(url)? {
+            Address::Sqlite(file) => {
+                make_private(file)?;
+                Writer::Sqlite(sqlite::Writer::open(file, "normal")?)
+            }
+            Address::Postgres(url) => Writer::Postgres(sea_orm::Database::connect(options(url)).await?),
+        };
+        Ok(Self { writer, reader: connect(url).await?, _lock: None })
+    }
+
+    async fn sqlite(file: &Path, migrator: &Migrator) -> Result<Self, OpenError> {
+        let lock = lock_file(file)?;
+        make_private(file)?;
+        let writer = sqlite::Writer::open(file, "full")?;
+        // Only Postgres has each migration in a transaction of its own accord. Without one a kill in the middle leaves tables that the next
+        // start finds to be there already, and then it never opens again.
+        let turn = Arc::new(writer.begin().await?);
+        migrator.up(&sqlite::proxy(sqlite::Shared(Arc::clone(&turn))), None).await?;
+        turn.commit()?;
+        let reader = sqlite::proxy(sqlite::Connections::reading(file.to_owned()));
+        Ok(Self { writer: Writer::Sqlite(writer), reader, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// Instances that start together take turns.
+    async fn postgres(url: &str, migrator: &Migrator) -> Result<Self, DbErr> {
+        let writer = sea_orm::Database::connect(options(url)).await?;
+        let reader = sea_orm::Database::connect(options(url)).await?;
+        let turn = reader.begin().await?;
         turn.execute_unprepared("set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0")
             .await?;
         turn.execute_unprepared("select pg_advisory_xact_lock(hashtext('millrace migrations'))").await?;
-        migrator.up(&self.writer, None).await?;
-        turn.commit().await
+        migrator.up(&writer, None).await?;
+        turn.commit().await?;
+        Ok(Self { writer: Writer::Postgres(writer), reader, _lock: None })
     }
 
     pub fn backend(&self) -> DbBackend {
-        self.writer.get_database_backend()
+        self.reader.get_database_backend()
     }
 
     /// How many lanes can write at once.
@@ -138,19 +112,62 @@ impl Database {
         &self.reader
     }
 
-    /// A transaction that writes. IMMEDIATE on SQLite, because one that begins by reading fails with BUSY when it comes to write.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        self.writer.begin_with_options(options).await
+    /// Waits for a connection, on SQLite for its turn with the only one.
+    pub async fn begin(&self) -> Result<Transaction, DbErr> {
+        match &self.writer {
+            Writer::Sqlite(writer) => Ok(Transaction::Sqlite(writer.begin().await?)),
+            Writer::Postgres(pool) => Ok(Transaction::Postgres(pool.begin().await?)),
+        }
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
-        self.writer.close().await
+        match self.writer {
+            Writer::Sqlite(_) => Ok(()),
+            Writer::Postgres(pool) => pool.close().await,
+        }
     }
+}
+
+/// Opens a database in which each statement stands alone, to look into it from outside, or to disturb it.
+pub async fn connect(url: &str) -> Result<DatabaseConnection, OpenError> {
+    match Address::parse(url)? {
+        Address::Sqlite(file) => Ok(sqlite::proxy(sqlite::Connections::writing(file.to_owned()))),
+        Address::Postgres(url) => Ok(sea_orm::Database::connect(options(url)).await?),
+    }
+}
+
+/// Where a database is. A path is taken as it is: in a URL some of its characters would mean something else.
+enum Address<'u> {
+    Sqlite(&'u Path),
+    Postgres(&'u str),
+}
+
+impl<'u> Address<'u> {
+    fn parse(url: &'u str) -> Result<Self, OpenError> {
+        match url.split_once("://") {
+            Some(("sqlite", path)) => Ok(Self::Sqlite(Path::new(path))),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(url)),
+            _ => Err(OpenError::Address(url.split('@').next_back().unwrap_or_default().to_owned())),
+        }
+    }
+}
+
+fn options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.to_owned());
+    options.max_connections(POOL).sqlx_logging(false).acquire_timeout(Duration::from_secs(10)).map_sqlx_postgres_opts(
+        |options| {
+            options
+                .options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION), ("lock_timeout", LOCK_TIMEOUT)])
+        },
+    );
+    options
+}
+
+/// Makes a database's file, if it is not there, one that only its owner may read.
+fn make_private(file: &Path) -> Result<(), OpenError> {
+    let not_writable = |source| OpenError::NotWritable { path: file.to_owned(), source };
+    private_file(file).map(drop).map_err(not_writable)
 }
 
 /// Opens a file that only its owner may read, and makes it if it is not there. SQLite gives what it makes beside a database the same rights.

@@ -32,7 +32,7 @@ pub struct Leased {
     pub kind: &'static str,
     pub n: i64,
     /// How often it was begun before.
-    pub attempts: i32,
+    pub attempts: i64,
     /// The event with which it was wished: its trace goes on in the effect.
     pub wish: Option<Arc<Record>>,
     answer: Option<Bytes>,

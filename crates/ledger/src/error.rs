@@ -2,7 +2,8 @@ use std::fmt;
 
 use event::Key;
 use proto::{ERROR_DOMAIN, any, rpc};
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::{DbErr, RuntimeErr};
 
 /// Why a handler did not do what it was asked. Which kind of failure it is, is decided where it happens.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,7 @@ pub fn internal() -> rpc::Status {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) || is_contended(&error) {
+        if database(&error).is_some_and(DatabaseError::is_unique_violation) || is_contended(&error) {
             return Self::LostRace;
         }
         if is_transient(&error) { Self::Transient(error.to_string()) } else { Self::Failed(error.to_string()) }
@@ -131,12 +132,18 @@ fn is_transient(error: &DbErr) -> bool {
     }
 }
 
-/// The database's own code, if it was the database that refused.
 fn code(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error else {
-        return None;
-    };
-    source.as_database_error()?.code().map(Into::into)
+    database(error)?.code().map(Into::into)
+}
+
+/// What the database said, if it was the database that refused.
+fn database(error: &DbErr) -> Option<&dyn DatabaseError> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+            source.as_database_error()
+        }
+        _ => None,
+    }
 }
 
 impl From<prost::DecodeError> for Error {

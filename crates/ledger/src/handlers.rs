@@ -156,7 +156,7 @@ impl Handlers {
     }
 
     /// Gives a subscription the version that a later state of the code would give it.
-    pub fn raise(&mut self, subscription: &str, version: i32) {
+    pub fn raise(&mut self, subscription: &str, version: i64) {
         if let Some(subscription) = self.subscriptions.get_mut(subscription) {
             subscription.version = version;
         }
@@ -213,7 +213,7 @@ fn encode(message: &impl Message) -> Bytes {
 pub struct Subscription {
     pub name: &'static str,
     /// Raised when the types that it handles, or what it makes of them, change.
-    pub version: i32,
+    pub version: i64,
     /// Nothing is done for what happened before it was first started.
     pub(crate) from_now: bool,
     /// The kind of aggregate that it acts on, under the id of the event's key; none for a replica.
@@ -232,7 +232,7 @@ pub struct Followed {
 }
 
 impl Subscription {
-    pub fn new(name: &'static str, version: i32) -> Self {
+    pub fn new(name: &'static str, version: i64) -> Self {
         Self { name, version, from_now: false, acts_on: None, handlers: HashMap::new(), reads: HashMap::new() }
     }
 

@@ -74,7 +74,7 @@ pub struct Parts {
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
     /// After so many failures an event parks its key, and a command ends FAILED.
-    pub attempts: i32,
+    pub attempts: i64,
     /// The first delay; each further one is twice as long.
     pub first: Duration,
     /// The longest delay.
@@ -93,8 +93,8 @@ impl Default for Retry {
 impl Retry {
     /// The delay after so many failures: doubled each time, with up to half of it taken off by chance, so that failures do not march in
     /// step.
-    pub fn delay(&self, attempts: i32, chance: &Chance) -> Duration {
-        let doubled = self.first.saturating_mul(1 << attempts.clamp(1, 20).cast_unsigned() >> 1);
+    pub fn delay(&self, attempts: i64, chance: &Chance) -> Duration {
+        let doubled = self.first.saturating_mul(1 << (attempts.clamp(1, 20) - 1));
         let full = doubled.min(self.most);
         let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
         full.saturating_sub(Duration::from_micros(chance.below(half.max(1))))

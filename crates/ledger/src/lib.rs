@@ -41,7 +41,7 @@ pub use audit::AuditedLog;
 pub use backlog::{Backlog, Counted, Totals};
 pub use clock::{Chance, Clock, process_now};
 pub use compare::Compared;
-pub use database::{Database, OpenError, private_file};
+pub use database::{Database, OpenError, Transaction, connect, private_file};
 pub use delivery::{
     Answer, Caller, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Means, Outcome, Prepared,
 };

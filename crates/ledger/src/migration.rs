@@ -1,6 +1,7 @@
 //! The ledger's own tables. A service adds its own in migrations with later names.
 
 mod timers_and_drops;
+mod wide_numbers;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
@@ -11,7 +12,12 @@ use sea_orm_migration::sea_orm::DbBackend;
 
 /// The migrations of the ledger, in order.
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(CreateLedger), Box::new(AddAudit), Box::new(timers_and_drops::TimersAndDrops)]
+    vec![
+        Box::new(CreateLedger),
+        Box::new(AddAudit),
+        Box::new(timers_and_drops::TimersAndDrops),
+        Box::new(wide_numbers::WideNumbers),
+    ]
 }
 
 struct CreateLedger;

@@ -61,7 +61,7 @@ async fn shown(reader: &Reader, rows: Vec<parked::Model>) -> Result<Vec<Parked>>
         name: row.name,
         key: row.key,
         revision: row.revision,
-        attempts: row.attempts,
+        attempts: i32::try_from(row.attempts).unwrap_or(i32::MAX),
         reason: row.reason.unwrap_or_default(),
     };
     Ok(rows.into_iter().map(one).collect())

@@ -11,9 +11,11 @@ use futures::FutureExt as _;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable as _, ModelTrait as _,
-    PrimaryKeyTrait, QueryFilter as _, Value,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, Iterable as _, ModelTrait as _, PrimaryKeyTrait,
+    QueryFilter as _, Value,
 };
+
+use crate::database::Transaction;
 
 /// A table whose rows are found by one text.
 pub trait ByText:
@@ -47,7 +49,7 @@ impl Reads {
         }
     }
 
-    pub(crate) async fn find(self, txn: &DatabaseTransaction) -> Result<Found, DbErr> {
+    pub(crate) async fn find(self, txn: &Transaction) -> Result<Found, DbErr> {
         let mut found = Found::default();
         for table in self.tables.into_values() {
             table.find(txn, &mut found).await?;
@@ -68,19 +70,11 @@ impl Found {
 struct Wanted<E>(Vec<String>, PhantomData<fn() -> E>);
 
 trait Table: Any + Send + Sync {
-    fn find<'t>(
-        self: Box<Self>,
-        txn: &'t DatabaseTransaction,
-        found: &'t mut Found,
-    ) -> BoxFuture<'t, Result<(), DbErr>>;
+    fn find<'t>(self: Box<Self>, txn: &'t Transaction, found: &'t mut Found) -> BoxFuture<'t, Result<(), DbErr>>;
 }
 
 impl<E: ByText> Table for Wanted<E> {
-    fn find<'t>(
-        self: Box<Self>,
-        txn: &'t DatabaseTransaction,
-        found: &'t mut Found,
-    ) -> BoxFuture<'t, Result<(), DbErr>> {
+    fn find<'t>(self: Box<Self>, txn: &'t Transaction, found: &'t mut Found) -> BoxFuture<'t, Result<(), DbErr>> {
         async move {
             let mut rows = by_id::<E>(txn, self.0.iter().map(String::as_str)).await?;
             for id in self.0 {

@@ -20,9 +20,9 @@ pub struct Standing {
 pub struct SubscriptionStanding {
     pub name: String,
     /// The version of the code that does its work.
-    pub version: i32,
+    pub version: i64,
     /// The version of this code; none: this code does not know it.
-    pub own_version: Option<i32>,
+    pub own_version: Option<i64>,
     pub is_replica: bool,
     pub followed: Vec<FollowedStanding>,
     pub flowing: u64,
@@ -53,8 +53,8 @@ impl Ledger {
             .map(|row| {
                 let own = self.0.handlers.subscriptions.get(row.name.as_str());
                 let count = |state: State| {
-                    let found = counts.iter().find(|(name, of, _)| *name == row.name && *of == state);
-                    found.map_or(0, |(_, _, count)| u64::try_from(*count).unwrap_or(0))
+                    let found = counts.iter().find(|count| count.subscription == row.name && count.state == state);
+                    found.map_or(0, |count| u64::try_from(count.keys).unwrap_or(0))
                 };
                 SubscriptionStanding {
                     followed: followed.iter().filter(|log| log.subscription == row.name).map(Into::into).collect(),

@@ -3,11 +3,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
+use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
 use crate::book::{Book, Head};
 use crate::clock::Chance;
+use crate::database::Transaction;
 use crate::delivery::Caller;
 use crate::effects::FIRST_EPOCH;
 use crate::error::{Error, Rejection, Result};
@@ -24,7 +25,7 @@ use crate::store::{effect, event_log};
 /// Decide first and write after: a refusal after a write costs a transaction of its own.
 pub struct Tx {
     pub(crate) ledger: Ledger,
-    pub(crate) txn: DatabaseTransaction,
+    pub(crate) txn: Transaction,
     pub(crate) book: Book,
     pub(crate) now: Micros,
     pub(crate) log: Log,
@@ -214,12 +215,12 @@ impl Tx {
     }
 
     /// For reading the service's own tables.
-    pub const fn db(&self) -> &DatabaseTransaction {
+    pub const fn db(&self) -> &Transaction {
         &self.txn
     }
 
     /// For writing the service's own tables: what no event may hold, and replicas.
-    pub fn write(&mut self) -> &DatabaseTransaction {
+    pub fn write(&mut self) -> &Transaction {
         self.touched.wrote = true;
         // Nobody knows which rows it changes.
         self.found = Found::default();

@@ -4,9 +4,9 @@
 use std::sync::PoisonError;
 
 use event::Micros;
-use sea_orm::DatabaseTransaction;
 
 use crate::compare;
+use crate::database::Transaction;
 use crate::error::{Error, Result};
 use crate::handlers::Handlers;
 use crate::ledger::Ledger;
@@ -15,7 +15,7 @@ use crate::store::subscription::{self, Model};
 use crate::tx::Tx;
 
 /// Writes the subscriptions that are new, and takes over those that an older version has done so far.
-pub(crate) async fn take_over(txn: &DatabaseTransaction, handlers: &Handlers, now: Micros) -> Result<()> {
+pub(crate) async fn take_over(txn: &Transaction, handlers: &Handlers, now: Micros) -> Result<()> {
     let new = handlers.subscriptions().map(|subscription| Model {
         name: subscription.name.to_owned(),
         version: subscription.version,
@@ -43,7 +43,7 @@ pub(crate) async fn take_over(txn: &DatabaseTransaction, handlers: &Handlers, no
 impl Ledger {
     /// Gives a subscription's work to the version `version` of the code: the way back after a take-over. Instances of that version go on
     /// by themselves, and compare.
-    pub async fn hand_over(&self, name: &str, version: i32) -> Result<()> {
+    pub async fn hand_over(&self, name: &str, version: i64) -> Result<()> {
         let txn = self.0.db.begin().await?;
         let row = subscription::lock(&txn, name).await?;
         let row = row.ok_or_else(|| Error::Failed(format!("there is no subscription {name}")))?;
@@ -65,7 +65,7 @@ impl Ledger {
         !self.0.disowned.read().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    fn version_of(&self, name: &str) -> Option<i32> {
+    fn version_of(&self, name: &str) -> Option<i64> {
         self.0.handlers.subscriptions.get(name).map(|subscription| subscription.version)
     }
 

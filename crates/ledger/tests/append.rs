@@ -3,7 +3,7 @@
 use event::{History, Key};
 use millrace_ledger::{Chance, Outcome};
 
-use crate::shop::{HOUR, SECOND, START, Shop, answer, command, failed, polled};
+use crate::shop::{HOUR, SECOND, START, Shop, answer, command, failed, killed_when};
 use crate::toy::Counter;
 
 on_both!(
@@ -136,8 +136,8 @@ async fn what_is_committed_is_published_until_it_is_marked(shop: &Shop) {
 async fn marks_ride_in_the_next_batch(shop: &Shop) {
     let counter = shop.counter(1).await;
     shop.ledger.mark_published(shop.log(counter).await.iter().map(|record| record.id));
-    let dropped = polled(shop.one(command(shop.id(), counter, "")), 1).await;
-    assert_eq!(dropped, None);
+    killed_when(shop.one(command(shop.id(), counter, "hang")), || shop.world.times("hang") == 1).await;
+    shop.world.repair();
     shop.ledger.mark_published(shop.log(counter).await.iter().map(|record| record.id));
     shop.act(counter, "").await;
     shop.forward(HOUR);

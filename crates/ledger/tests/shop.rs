@@ -77,7 +77,7 @@ impl Shop {
     }
 
     /// An instance of another version of the code, beside this one.
-    pub(crate) async fn another_version(&self, version: i32) -> Self {
+    pub(crate) async fn another_version(&self, version: i64) -> Self {
         let other = self.another_instance().await;
         let ledger = open_version(&self.url, &self.clock, &self.world, (200, version)).await;
         Self { ledger, ..other }
@@ -117,7 +117,7 @@ async fn open(url: &str, clock: &Clock, world: &Arc<World>, number: u8) -> Ledge
 }
 
 /// `version` is that of the subscriptions.
-async fn open_version(url: &str, clock: &Clock, world: &Arc<World>, (number, version): (u8, i32)) -> Ledger {
+async fn open_version(url: &str, clock: &Clock, world: &Arc<World>, (number, version): (u8, i64)) -> Ledger {
     let schema = Arc::new(Schema::embedded().unwrap());
     let parts = Parts {
         db: database(url).await,
@@ -380,6 +380,8 @@ impl Shop {
     /// The rows of a statement with two columns.
     async fn query<R: sea_orm::TryGetableMany>(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Vec<R> {
         let reader = self.ledger.reader(Caller::default()).await.unwrap();
+        // By the names' order: columns of SQLite have no other.
+        let sql = format!("with asked(a, b) as ({sql}) select a, b from asked");
         let statement = Statement::from_sql_and_values(reader.db().get_database_backend(), sql, values);
         let rows = reader.db().query_all_raw(statement).await.unwrap();
         rows.iter().map(|row| R::try_get_many_by_index(row).unwrap()).collect()
@@ -387,7 +389,7 @@ impl Shop {
 
     /// A connection of the test's own.
     pub(crate) async fn connection(&self) -> DatabaseConnection {
-        sea_orm::Database::connect(&self.url).await.unwrap()
+        millrace_ledger::connect(&self.url).await.unwrap()
     }
 }
 

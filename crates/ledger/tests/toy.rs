@@ -111,7 +111,7 @@ pub(crate) struct Counter {
 
 impl Aggregate for Counter {
     const KIND: &'static str = "counter";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, _at: &At) {
@@ -137,7 +137,7 @@ pub(crate) struct Recount {
 
 impl Aggregate for Recount {
     const KIND: &'static str = "counter";
-    const FOLD: i32 = 2;
+    const FOLD: i64 = 2;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, at: &At) {
@@ -243,7 +243,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The toy's handlers. PlaceOrder carries the steps of a command, Register those of one that anybody may send.
 /// `version` is that of its subscriptions.
-pub(crate) fn handlers(schema: &Schema, version: i32) -> Handlers {
+pub(crate) fn handlers(schema: &Schema, version: i64) -> Handlers {
     let mut handlers = Handlers::default();
     handlers.command(schema, Counter::KIND, act);
     handlers.command(schema, Counter::KIND, act_for_anybody);

@@ -22,7 +22,7 @@ pub const GATEWAY: &str = "gateway";
 const UNKNOWN_WAIT: Duration = Duration::from_hours(24);
 const UNKNOWN_LOOK: Duration = Duration::from_secs(10);
 /// The delay of a command that waits for another one grows so often.
-const LATER_MAX: i32 = 6;
+const LATER_MAX: i64 = 6;
 
 /// What judges whatever comes to a service.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Judge {
     /// The more often it has come, the more seldom it is looked at.
     fn later(&self, delivered: u32) -> Duration {
         let ledger = &self.opened.ledger;
-        ledger.retry().delay(i32::try_from(delivered).unwrap_or(LATER_MAX).min(LATER_MAX), ledger.chance())
+        ledger.retry().delay(i64::from(delivered).min(LATER_MAX), ledger.chance())
     }
 
     /// Verifies a sealed command, and does its slow step.

@@ -49,6 +49,7 @@ pub(crate) async fn standing(opened: &Opened, body: Bytes) -> Result<Bytes> {
 
 fn shown(standing: SubscriptionStanding) -> Subscription {
     let count = |keys: u64| i64::try_from(keys).unwrap_or(i64::MAX);
+    let number = |version: i64| i32::try_from(version).unwrap_or(i32::MAX);
     let followed = standing.followed.into_iter().map(|log| FollowedLog {
         owner: log.owner,
         epoch: log.epoch,
@@ -57,8 +58,8 @@ fn shown(standing: SubscriptionStanding) -> Subscription {
     });
     Subscription {
         name: standing.name,
-        version: standing.version,
-        own_version: standing.own_version.unwrap_or_default(),
+        version: number(standing.version),
+        own_version: number(standing.own_version.unwrap_or_default()),
         is_replica: standing.is_replica,
         followed: followed.collect(),
         flowing: count(standing.flowing),
@@ -98,7 +99,7 @@ async fn hand_over(ledger: &Ledger, body: Bytes, who: &str) -> Result<HandOverSu
     if !standing.subscriptions.iter().any(|subscription| subscription.name == name) {
         return Err(no_subscription(&name));
     }
-    ledger.hand_over(&name, version).await?;
+    ledger.hand_over(&name, version.into()).await?;
     tracing::warn!(who, name, version, "a subscription was handed over");
     Ok(HandOverSubscriptionResponse::default())
 }

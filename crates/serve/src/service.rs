@@ -146,7 +146,7 @@ impl Service {
     /// Has one of its subscriptions in the version that a later state of the code would give it, which takes the work over from this one's. So
     /// two versions can be run side by side without two builds.
     #[must_use]
-    pub fn raised(mut self, subscription: &str, version: i32) -> Self {
+    pub fn raised(mut self, subscription: &str, version: i64) -> Self {
         self.handlers.raise(subscription, version);
         self
     }

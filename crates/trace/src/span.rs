@@ -211,7 +211,7 @@ pub fn timer(name: &str, key: &str, command_id: Option<&str>) -> Span {
 }
 
 /// Records that this is a further attempt, and which: 2 is the second.
-pub fn record_attempt(span: &Span, number: i32) {
+pub fn record_attempt(span: &Span, number: i64) {
     if number > 1 {
         span.record("millrace.attempt", number);
     }

@@ -52,7 +52,7 @@ pub(crate) struct Order {
 
 impl Aggregate for Order {
     const KIND: &'static str = "order";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, at: &At) {

@@ -10,6 +10,7 @@ mod m1001_create_credential;
 mod m1002_create_refresh_token;
 mod m1003_create_signing_key;
 mod m1004_create_locale;
+mod m1005_widen_version;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ pub(crate) fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(m1002_create_refresh_token::CreateRefreshToken),
         Box::new(m1003_create_signing_key::CreateSigningKey),
         Box::new(m1004_create_locale::CreateLocale),
+        Box::new(m1005_widen_version::WidenVersion),
     ]
 }
 

@@ -104,7 +104,7 @@ impl Facts {
 
 impl Aggregate for User {
     const KIND: &'static str = "user";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, Event::UserUpdated(updated): &Event, at: &At) {

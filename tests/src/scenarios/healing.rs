@@ -7,7 +7,7 @@ use millrace::Role;
 use millrace::operator::{Operator, Selection};
 use proto::operator::v1::GetStandingResponse;
 use proto::order::v1::OrderStatus;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 use testkit::{eventually, folder};
 
 use super::operator::operator;
@@ -205,7 +205,7 @@ async fn a_read_model_that_was_wiped_is_written_again_from_the_events() {
 }
 
 async fn change(shop: &TestShop, sql: &str) {
-    let database = Database::connect(shop.settings().database_of("order")).await.unwrap();
+    let database = ledger::connect(&shop.settings().database_of("order")).await.unwrap();
     database.execute_unprepared(sql).await.unwrap();
     database.close().await.unwrap();
 }

@@ -20,7 +20,7 @@ use proto::operator::v1::{
 };
 use proto::order::v1::OrderStatus;
 use proto::registration::v1::{GrantStaffRequest, RefreshRequest, RefreshResponse, Tokens};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 use testkit::{eventually, eventually_some};
 use tonic::Code;
 
@@ -73,7 +73,7 @@ async fn poisoned_order(shop: &mut TestShop) -> String {
 }
 
 async fn change(shop: &TestShop, role: Role, statement: &str) {
-    let database = Database::connect(shop.settings().database_of(role.name())).await.unwrap();
+    let database = ledger::connect(&shop.settings().database_of(role.name())).await.unwrap();
     database.execute_unprepared(statement).await.unwrap();
     database.close().await.unwrap();
 }

@@ -17,7 +17,7 @@ use proto::order::v1::{
 use proto::rpc::{self, RetryInfo};
 use proto::user::v1::user_service_client::UserServiceClient;
 use proto::user::v1::{GetProfileRequest, Profile, UpdateProfileRequest, UpdateProfileResponse};
-use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, FromQueryResult};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, FromQueryResult};
 use testkit::{eventually, eventually_some};
 use tonic::{Code, Request, Status};
 
@@ -157,9 +157,7 @@ async fn has_profile(customer: &Customer) {
 /// Keeps a service from writing, and so its replicas from moving on, until this is rolled back.
 async fn hold_replicas(shop: &TestShop, service: &str) -> DatabaseConnection {
     let url = shop.settings().database_of(service);
-    let mut options = ConnectOptions::new(format!("{url}?mode=rw"));
-    options.max_connections(1);
-    let database = Database::connect(options).await.unwrap();
+    let database = ledger::connect(&url).await.unwrap();
     database.execute_unprepared("begin immediate").await.unwrap();
     database
 }

@@ -46,7 +46,7 @@ impl Version {
         match self {
             Older => order::service(older_schema(), OrderSettings::default()),
             Newer => order::service(Arc::new(Schema::embedded().unwrap()), OrderSettings::default())
-                .raised(SUBSCRIPTION, Newer as i32),
+                .raised(SUBSCRIPTION, Newer as i64),
         }
     }
 }

@@ -10,7 +10,7 @@ use millrace::Role;
 use millrace::demo::Customer;
 use proto::command::v1::State;
 use proto::order::v1::{OrderStatus, PaymentStatus};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 
 use crate::buying::{Load, buy, buy_surely, cancel, ended, state_of};
 use crate::invariants::{charges, count, everything_adds_up, everything_adds_up_but, orders};
@@ -137,7 +137,7 @@ async fn everything_is_published(shop: &TestShop) {
 
 /// As a flaw of the disk or of a former version would.
 async fn damage_first_event(shop: &TestShop, order_id: &str) {
-    let database = Database::connect(shop.settings().database_of("order")).await.unwrap();
+    let database = ledger::connect(&shop.settings().database_of("order")).await.unwrap();
     let damage = format!("update event_log set body = x'7f' where key = 'order/{order_id}' and revision = 1");
     assert_eq!(database.execute_unprepared(&damage).await.unwrap().rows_affected(), 1);
     database.close().await.unwrap();
@@ -222,7 +222,7 @@ async fn an_event_that_is_given_back_stays_in_the_stream_until_it_is_applied() {
 
 /// From now on that version of billing's code does what follows from orders.
 async fn give_orders_to_version(shop: &TestShop, version: i32) {
-    let database = Database::connect(shop.settings().database_of("billing")).await.unwrap();
+    let database = ledger::connect(&shop.settings().database_of("billing")).await.unwrap();
     let take_over = format!("update subscription set version = {version} where name = 'orders'");
     assert_eq!(database.execute_unprepared(&take_over).await.unwrap().rows_affected(), 1);
     database.close().await.unwrap();

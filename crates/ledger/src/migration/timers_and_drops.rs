@@ -74,7 +74,7 @@ fn indexes() -> [IndexCreateStatement; 6] {
 }
 
 /// All that is set aside, whatever it is, as one table to look at: each with an id of its own. What was dropped follows.
-fn parked() -> String {
+pub(super) fn parked() -> String {
     let part = |kind: &str, name: &str, key: &str, revision: &str, table: &str, state: i16| {
         let id = format!("'{kind}:' || {name} || ':' || {key}");
         // A key has many effects of one kind, but only one cursor and one timer.

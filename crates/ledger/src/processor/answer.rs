@@ -27,4 +27,4 @@ impl Ledger {
 }
 
 /// An effect that was begun so often, and has no answer: each may have ended with the process that took the answer in.
-const SUSPECT: i32 = 3;
+const SUSPECT: i64 = 3;

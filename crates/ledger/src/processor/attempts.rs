@@ -17,19 +17,19 @@ use crate::tx::Tx;
 impl Ledger {
     /// Counts one attempt more of a delivery that has failed before, or that may have killed the process. The new count; 0 if it was taken
     /// in meanwhile, or is of a kind that is not counted here.
-    pub(super) async fn count(&self, delivery: &Delivery) -> Result<i32> {
+    pub(super) async fn count(&self, delivery: &Delivery) -> Result<i64> {
         self.change_count(delivery, 1).await
     }
 
     /// Takes an attempt back that ended for a reason which is not the delivery's.
-    pub(super) async fn uncount(&self, delivery: &Delivery, counted: Option<i32>) -> Result<()> {
+    pub(super) async fn uncount(&self, delivery: &Delivery, counted: Option<i64>) -> Result<()> {
         if counted.is_some_and(|attempts| attempts > 0) {
             self.change_count(delivery, -1).await?;
         }
         Ok(())
     }
 
-    async fn change_count(&self, delivery: &Delivery, by: i32) -> Result<i32> {
+    async fn change_count(&self, delivery: &Delivery, by: i64) -> Result<i64> {
         let mut tx = self.begin().await?;
         let attempts = match &delivery.input {
             Input::Event(event) => {
@@ -66,7 +66,7 @@ impl Ledger {
     }
 
     /// What comes of a delivery that failed in a way that is its own: another attempt later, or the end of attempts.
-    pub(super) async fn failed(&self, delivery: &Delivery, counted: Option<i32>, reason: String) -> Result<Outcome> {
+    pub(super) async fn failed(&self, delivery: &Delivery, counted: Option<i64>, reason: String) -> Result<Outcome> {
         let reason = storable(&reason);
         let mut tx = self.begin().await?;
         let outcome = match &delivery.input {
@@ -83,7 +83,7 @@ impl Ledger {
         &self,
         tx: &mut Tx,
         event: &EventDelivery,
-        counted: Option<i32>,
+        counted: Option<i64>,
         reason: String,
     ) -> Result<Outcome> {
         let (id, row) = lock_cursor(tx, event).await?;
@@ -113,7 +113,7 @@ impl Ledger {
         &self,
         tx: &mut Tx,
         command: &Command,
-        counted: Option<i32>,
+        counted: Option<i64>,
         reason: String,
     ) -> Result<Outcome> {
         error!(method = command.method, command = %command.id, attempts = counted, reason, "a command failed");
@@ -143,7 +143,7 @@ impl Ledger {
         &self,
         tx: &mut Tx,
         answer: &Answer,
-        counted: Option<i32>,
+        counted: Option<i64>,
         reason: String,
     ) -> Result<Outcome> {
         let row = effect::lock(&tx.txn, &answer.key, answer.kind, answer.n).await?;
@@ -187,12 +187,12 @@ async fn lock_receipt(tx: &mut Tx, command: &Command) -> Result<Receipt> {
 }
 
 /// How many attempts there were with this one, which may have been counted before it was made.
-pub(super) fn with_this(counted: Option<i32>, before: i32) -> i32 {
-    counted.unwrap_or(0).max(before + i32::from(counted.is_none()))
+pub(super) fn with_this(counted: Option<i64>, before: i64) -> i64 {
+    counted.unwrap_or(0).max(before + i64::from(counted.is_none()))
 }
 
 /// How often an effect's answer could not be taken in. As long as the row holds none, its attempts are those of getting one.
-const fn failures(row: &effect::Model) -> i32 {
+const fn failures(row: &effect::Model) -> i64 {
     if row.answer.is_some() { row.attempts } else { 0 }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::event::{History, Key, Micros, Record};
 
 use super::{Abort, Attempt, guarded};
-use crate::delivery::{Caller, EventDelivery, Means, Outcome};
+use crate::delivery::{Caller, Delivery, EventDelivery, Input, Means, Outcome};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::store::cursor::{CursorId, Model, State};
@@ -94,9 +94,9 @@ impl Ledger {
             .and_then(parse_waits_for)
             .filter(|(waited, _)| waited == key)
             .map_or(now, |(_, since)| since);
-        let waited = i32::try_from(now.since(since).as_secs()).unwrap_or(i32::MAX).saturating_add(1);
+        let waited = now.since(since).as_secs().saturating_add(1);
         // The longer it has waited, the more seldom it is looked for.
-        let due = now.plus(self.0.retry.delay(32 - waited.leading_zeros().cast_signed(), &self.0.chance));
+        let due = now.plus(self.0.retry.delay(i64::from(64 - waited.leading_zeros()), &self.0.chance));
         Model {
             state: State::Waiting,
             due: Some(due.0),
@@ -171,6 +171,17 @@ pub(super) fn comes_to_handler(tx: &Tx, delivery: &EventDelivery, ahead: &mut Ha
     let comes = applies && !is_passed_over(tx, &cursor, delivery);
     ahead.insert(id, if applies { moved(cursor, record, tx.now) } else { cursor });
     comes
+}
+
+impl Ledger {
+    /// Whether all that can come of it is that a cursor moves on: no handler takes an event of its kind.
+    pub fn is_skipped(&self, delivery: &Delivery) -> bool {
+        let Input::Event(event) = &delivery.input else { return false };
+        let type_name = &event.record.type_name;
+        let subscription = self.0.handlers.subscriptions.get(event.subscription);
+        self.0.known_types.contains(type_name)
+            && subscription.is_some_and(|subscription| !subscription.handlers.contains_key(type_name))
+    }
 }
 
 /// The cursor moves without a handler: an operator has dropped the event, or it happened before its work was wanted.

@@ -121,7 +121,7 @@ impl Ledger {
         &self,
         delivery: &mut Delivery,
         abort: Abort,
-        counted: &mut Option<i32>,
+        counted: &mut Option<i64>,
     ) -> Result<Option<Outcome>> {
         match abort {
             Abort::Suspect => {
@@ -301,7 +301,7 @@ pub(crate) struct Attempt<'d> {
 
 impl Attempt<'_> {
     /// What is suspected, or has failed before, is counted before its handler runs; `failures` then counts this attempt, too. What comes to no handler needs no counting.
-    fn may_run(self, failures: i32) -> Result<(), Abort> {
+    fn may_run(self, failures: i64) -> Result<(), Abort> {
         if self.counted {
             trace::span::record_attempt(self.span, failures);
         }

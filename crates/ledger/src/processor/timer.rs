@@ -31,7 +31,7 @@ impl Ledger {
     }
 
     /// Changes the count of failures. The new one; 0 if it has fired, or was replaced or taken back.
-    pub(super) async fn change_timer_count(tx: &mut Tx, due: &DueTimer, by: i32) -> Result<i32> {
+    pub(super) async fn change_timer_count(tx: &mut Tx, due: &DueTimer, by: i64) -> Result<i64> {
         let Some(row) = standing(tx, due).await? else { return Ok(0) };
         let attempts = (row.attempts + by).max(0);
         tx.book.timers.insert(id(due), Some(Model { attempts, ..row }));
@@ -42,7 +42,7 @@ impl Ledger {
         &self,
         tx: &mut Tx,
         due: &DueTimer,
-        counted: Option<i32>,
+        counted: Option<i64>,
         reason: String,
     ) -> Result<Outcome> {
         let Some(row) = standing(tx, due).await? else { return Ok(Outcome::Duplicate) };

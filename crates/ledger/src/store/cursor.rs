@@ -4,9 +4,11 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{Condition, DatabaseTransaction, DbBackend, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
+use sea_orm::{Condition, DbBackend, FromQueryResult, IntoActiveModel, Iterable as _, QueryOrder, QuerySelect};
 
 use super::writes::{self, Writes};
+
+use crate::database::Transaction;
 
 /// How far a subscription is with a key.
 #[sea_orm::model]
@@ -27,7 +29,7 @@ pub struct Model {
     /// The newest revision that was heard of.
     pub noted: i64,
     /// How often the next revision has failed.
-    pub attempts: i32,
+    pub attempts: i64,
     /// Why the key waits or is parked.
     pub reason: Option<String>,
     /// Up to this revision events are skipped, because an operator dropped them; mostly 0.
@@ -64,7 +66,7 @@ fn those(ids: &[CursorId]) -> Condition {
 }
 
 /// Locks the rows in one order, and gives those that are missing as they begin. A revision is applied only under this lock.
-pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, ids: &[CursorId]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -82,7 +84,7 @@ pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<
 
 /// The next rows of one subscription for keys of these kinds, in the order of their keys, locked.
 pub(crate) async fn lock_after(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     subscription: &str,
     aggregates: &[&str],
     after: &str,
@@ -95,7 +97,7 @@ pub(crate) async fn lock_after(
     ours.order_by_asc(Column::Key).limit(limit).lock_exclusive().all(txn).await
 }
 
-async fn insert_missing(txn: &DatabaseTransaction, ids: &[CursorId]) -> Result<(), DbErr> {
+async fn insert_missing(txn: &Transaction, ids: &[CursorId]) -> Result<(), DbErr> {
     let missing = OnConflict::columns([Column::Subscription, Column::Key]).do_nothing().to_owned();
     let rows = ids.iter().map(empty).map(|row| row.into_active_model().reset_all());
     Entity::insert_many(rows).on_conflict(missing).exec_without_returning(txn).await?;
@@ -158,7 +160,7 @@ pub(crate) async fn any_due(
 
 /// Takes rows that are due, by making them due again only after `lease`: whoever else looks will not see them meanwhile.
 pub(crate) async fn take_due(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     names: &[&'static str],
     now: Micros,
     lease: Duration,
@@ -181,9 +183,17 @@ pub(crate) async fn comparing(connection: &impl ConnectionTrait, subscription: &
     rows.count(connection).await
 }
 
+/// How many keys a subscription has in a state.
+#[derive(FromQueryResult)]
+pub(crate) struct Count {
+    pub(crate) subscription: String,
+    pub(crate) state: State,
+    pub(crate) keys: i64,
+}
+
 /// How many keys each subscription has in each state.
-pub(crate) async fn counts(connection: &impl ConnectionTrait) -> Result<Vec<(String, State, i64)>, DbErr> {
+pub(crate) async fn counts(connection: &impl ConnectionTrait) -> Result<Vec<Count>, DbErr> {
     let counted = Entity::find().select_only().columns([Column::Subscription, Column::State]);
     let counted = counted.column_as(Column::Key.count(), "keys").group_by(Column::Subscription).group_by(Column::State);
-    counted.into_tuple().all(connection).await
+    counted.into_model().all(connection).await
 }

@@ -2,7 +2,9 @@ use std::collections::HashSet;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, IntoActiveModel, QuerySelect};
+use sea_orm::{IntoActiveModel, QuerySelect};
+
+use crate::database::Transaction;
 
 /// Something that an operator has given up. The row stays for ever: it tells where this service differs from what others told.
 #[sea_orm::model]
@@ -29,7 +31,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// What was dropped before, after a database was restored, keeps its first author.
-pub(crate) async fn insert(txn: &DatabaseTransaction, row: Model) -> Result<(), DbErr> {
+pub(crate) async fn insert(txn: &Transaction, row: Model) -> Result<(), DbErr> {
     let before = OnConflict::columns([Column::Id, Column::Revision]).do_nothing().to_owned();
     let rows = [row.into_active_model().reset_all()];
     Entity::insert_many(rows).on_conflict(before).exec_without_returning(txn).await?;

@@ -3,9 +3,11 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{Condition, DatabaseTransaction, QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use super::writes::{self, Writes};
+
+use crate::database::Transaction;
 
 /// A durable wish to act on the world outside.
 #[sea_orm::model]
@@ -26,7 +28,7 @@ pub struct Model {
     /// What the world answered, if the aggregate could not take the answer in at once.
     pub answer: Option<Vec<u8>>,
     /// While WISHED and LEASED: how often it was begun. With an answer: how often that could not be taken in.
-    pub attempts: i32,
+    pub attempts: i64,
     pub reason: Option<String>,
 }
 
@@ -60,7 +62,7 @@ pub enum State {
 pub(crate) type EffectId = (Key, &'static str, i64);
 
 /// Locks the rows that exist, in one order.
-pub(crate) async fn lock_all(txn: &DatabaseTransaction, ids: &[EffectId]) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn lock_all(txn: &Transaction, ids: &[EffectId]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -72,12 +74,12 @@ pub(crate) async fn lock_all(txn: &DatabaseTransaction, ids: &[EffectId]) -> Res
 }
 
 /// Locks one row.
-pub(crate) async fn lock(txn: &DatabaseTransaction, key: &Key, kind: &str, n: i64) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, key: &Key, kind: &str, n: i64) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id((key.to_string(), kind.to_owned(), n)).lock_exclusive().one(txn).await
 }
 
 /// Locks the newest row of this kind that is still to be done.
-pub(crate) async fn lock_open(txn: &DatabaseTransaction, key: &Key, kind: &str) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn lock_open(txn: &Transaction, key: &Key, kind: &str) -> Result<Option<Model>, DbErr> {
     let open = Entity::find().filter(Column::Key.eq(key.to_string())).filter(Column::Kind.eq(kind));
     open.filter(Column::State.is_in([State::Wished, State::Leased]))
         .order_by_desc(Column::N)
@@ -112,7 +114,7 @@ pub(crate) async fn any_due(
 
 /// Leases what is due for `lease`, and answers the rows as they were before.
 pub(crate) async fn lease(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     kinds: &[&'static str],
     now: Micros,
     lease: Duration,
@@ -125,7 +127,7 @@ pub(crate) async fn lease(
         .all(txn)
         .await?;
     let leased = due.iter().cloned().map(|row| {
-        let attempts = row.attempts + i32::from(row.answer.is_none());
+        let attempts = row.attempts + i64::from(row.answer.is_none());
         Model { state: State::Leased, leased_until: now.plus(lease).0, attempts, ..row }
     });
     writes::write(txn, |writes| write(writes, leased)).await?;

@@ -3,9 +3,11 @@ use std::str::FromStr;
 use event::{History, Id, Key, Micros, Record, TraceContext};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait as _;
-use sea_orm::{Condition, DatabaseTransaction, DbBackend, FromQueryResult, QueryOrder, QuerySelect, Statement};
+use sea_orm::{Condition, DbBackend, FromQueryResult, QueryOrder, QuerySelect, Statement};
 
 use super::writes::Writes;
+
+use crate::database::Transaction;
 
 /// One event. The row stays after it was published: it is the outbox, the audit trail and what everything is healed from.
 #[sea_orm::model]
@@ -185,7 +187,7 @@ pub(crate) struct Placed {
 
 /// Gives committed rows that have no position the ones from `next` on, and says how many there were. Rows that a transaction holds are
 /// left for the next time: they then get greater positions, so nobody misses them, and nobody waits for anybody.
-pub(crate) async fn place(txn: &DatabaseTransaction, next: i64, limit: u64) -> Result<u64, DbErr> {
+pub(crate) async fn place(txn: &Transaction, next: i64, limit: u64) -> Result<u64, DbErr> {
     let skip = match txn.get_database_backend() {
         DbBackend::Postgres => "for update skip locked",
         _ => "",

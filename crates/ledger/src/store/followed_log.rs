@@ -1,6 +1,8 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect};
+
+use crate::database::Transaction;
 
 /// How far the audit of a subscription is with one owner's log.
 #[sea_orm::model]
@@ -34,7 +36,7 @@ pub(crate) async fn find(
     Entity::find_by_id((subscription.to_owned(), owner.to_owned())).one(connection).await
 }
 
-pub(crate) async fn lock(txn: &DatabaseTransaction, subscription: &str, owner: &str) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, subscription: &str, owner: &str) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id((subscription.to_owned(), owner.to_owned())).lock_exclusive().one(txn).await
 }
 
@@ -43,13 +45,13 @@ pub(crate) async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Model>,
 }
 
 /// Those of one subscription, locked.
-pub(crate) async fn of(txn: &DatabaseTransaction, subscription: &str) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn of(txn: &Transaction, subscription: &str) -> Result<Vec<Model>, DbErr> {
     let rows = Entity::find().filter(Column::Subscription.eq(subscription)).order_by_asc(Column::Owner);
     rows.lock_exclusive().all(txn).await
 }
 
 /// Writes a row, or replaces it.
-pub(crate) async fn write(txn: &DatabaseTransaction, row: Model) -> Result<(), DbErr> {
+pub(crate) async fn write(txn: &Transaction, row: Model) -> Result<(), DbErr> {
     let replace = OnConflict::columns([Column::Subscription, Column::Owner])
         .update_columns([
             Column::LogId,

@@ -1,9 +1,11 @@
 use event::Key;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+use sea_orm::{QueryOrder, QuerySelect};
 
 use super::writes::Writes;
+
+use crate::database::Transaction;
 
 /// The newest revision of a key, in its owner's database: also the aggregate's lock.
 #[sea_orm::model]
@@ -20,13 +22,13 @@ pub struct Model {
     /// The folded state, a cache: a long history stays cheap.
     pub state: Vec<u8>,
     /// The version of the fold that made `state`.
-    pub fold: i32,
+    pub fold: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Locks the heads that exist, in the order of their keys, so that two batches cannot wait for each other.
-pub(crate) async fn lock(txn: &DatabaseTransaction, keys: impl IntoIterator<Item = &Key>) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, keys: impl IntoIterator<Item = &Key>) -> Result<Vec<Model>, DbErr> {
     let keys: Vec<String> = keys.into_iter().map(Key::to_string).collect();
     if keys.is_empty() {
         return Ok(Vec::new());

@@ -1,9 +1,10 @@
 use event::Id;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, IntoActiveModel as _, QuerySelect as _};
+use sea_orm::{ActiveValue::Set, IntoActiveModel as _, QuerySelect as _};
 
 use crate::clock::Chance;
+use crate::database::Transaction;
 use event::Micros;
 
 /// One row: what tells this log from every other, and the generation that it is in.
@@ -31,18 +32,18 @@ pub(crate) async fn read(connection: &impl ConnectionTrait) -> Result<Model, DbE
 }
 
 /// The row, held until the transaction ends.
-pub(crate) async fn lock(txn: &DatabaseTransaction) -> Result<Model, DbErr> {
+pub(crate) async fn lock(txn: &Transaction) -> Result<Model, DbErr> {
     let row = Entity::find_by_id(1_i16).lock_exclusive().one(txn).await?;
     row.ok_or_else(|| DbErr::RecordNotFound("the log's row".to_owned()))
 }
 
 /// Writes the row, which was locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, locked: Model) -> Result<(), DbErr> {
+pub(crate) async fn write(txn: &Transaction, locked: Model) -> Result<(), DbErr> {
     locked.into_active_model().reset_all().update(txn).await.map(drop)
 }
 
 /// Reads the row, and draws it if this is a new database. Of two instances that draw at once the loser reads what the winner drew.
-pub(crate) async fn read_or_draw(txn: &DatabaseTransaction, chance: &Chance, now: Micros) -> Result<Model, DbErr> {
+pub(crate) async fn read_or_draw(txn: &Transaction, chance: &Chance, now: Micros) -> Result<Model, DbErr> {
     if let Some(row) = Entity::find_by_id(1_i16).one(txn).await? {
         return Ok(row);
     }

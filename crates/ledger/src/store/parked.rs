@@ -15,7 +15,7 @@ pub struct Model {
     /// The aggregate's key, or the command's id.
     pub key: String,
     pub revision: i64,
-    pub attempts: i32,
+    pub attempts: i64,
     pub reason: Option<String>,
     /// Who dropped it; none, if it is parked.
     pub author: Option<String>,

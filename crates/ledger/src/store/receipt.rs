@@ -1,9 +1,11 @@
 use event::Id;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, QueryOrder, QuerySelect};
+use sea_orm::{QueryOrder, QuerySelect};
 
 use super::writes::Writes;
+
+use crate::database::Transaction;
 
 /// What became of a command. The row stays for ever; the outcome's bytes do not.
 #[sea_orm::model]
@@ -22,7 +24,7 @@ pub struct Model {
     /// COMPLETED: the encoded response. REJECTED: the encoded `google.rpc.Status`.
     pub outcome: Option<Vec<u8>>,
     /// How often it has failed.
-    pub attempts: i32,
+    pub attempts: i64,
     /// Only if FAILED, or ACCEPTED since it was driven again: the encoded `KeptCommand`.
     pub request: Option<Vec<u8>>,
     /// Why it has failed.
@@ -43,7 +45,7 @@ pub enum State {
 }
 
 /// Locks the receipts that exist, in the order of their ids.
-pub(crate) async fn lock(txn: &DatabaseTransaction, ids: &[Id]) -> Result<Vec<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, ids: &[Id]) -> Result<Vec<Model>, DbErr> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }

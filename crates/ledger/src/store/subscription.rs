@@ -1,6 +1,8 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, IntoActiveModel as _, QueryOrder, QuerySelect};
+use sea_orm::{IntoActiveModel as _, QueryOrder, QuerySelect};
+
+use crate::database::Transaction;
 
 /// Which version of the code owns a subscription's work.
 #[sea_orm::model]
@@ -9,7 +11,7 @@ use sea_orm::{DatabaseTransaction, IntoActiveModel as _, QueryOrder, QuerySelect
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,
-    pub version: i32,
+    pub version: i64,
     /// Work is wanted for events from this moment on, in microseconds since 1970; none: from the beginning.
     pub starts_at: Option<i64>,
 }
@@ -17,7 +19,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// Writes the rows that are missing.
-pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: Vec<Model>) -> Result<(), DbErr> {
+pub(crate) async fn insert_missing(txn: &Transaction, rows: Vec<Model>) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -28,18 +30,18 @@ pub(crate) async fn insert_missing(txn: &DatabaseTransaction, rows: Vec<Model>) 
 }
 
 /// Locks one row.
-pub(crate) async fn lock(txn: &DatabaseTransaction, name: &str) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, name: &str) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id(name.to_owned()).lock_exclusive().one(txn).await
 }
 
 /// Writes a row, which was locked.
-pub(crate) async fn write(txn: &DatabaseTransaction, locked: Model) -> Result<(), DbErr> {
+pub(crate) async fn write(txn: &Transaction, locked: Model) -> Result<(), DbErr> {
     locked.into_active_model().reset_all().update(txn).await.map(drop)
 }
 
 /// Holds the rows shared, so that no other version takes a subscription over before this transaction has ended.
 pub(crate) async fn share(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     names: impl IntoIterator<Item = &'static str>,
 ) -> Result<Vec<Model>, DbErr> {
     Entity::find().filter(Column::Name.is_in(names)).order_by_asc(Column::Name).lock_shared().all(txn).await

@@ -3,9 +3,11 @@ use std::time::Duration;
 use event::{Key, Micros};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait as _, LockBehavior, LockType, OnConflict};
-use sea_orm::{Condition, DatabaseTransaction, Iterable as _, QueryOrder, QuerySelect};
+use sea_orm::{Condition, Iterable as _, QueryOrder, QuerySelect};
 
 use super::writes::{self, Writes};
+
+use crate::database::Transaction;
 
 /// Something that is to happen to an aggregate at a time. The row is deleted by what it sets off.
 #[sea_orm::model]
@@ -23,9 +25,9 @@ pub struct Model {
     /// Nobody takes it before, in microseconds since 1970.
     pub leased_until: i64,
     /// How often it was taken.
-    pub taken: i32,
+    pub taken: i64,
     /// How often it has failed.
-    pub attempts: i32,
+    pub attempts: i64,
     pub reason: Option<String>,
     /// The revision of the aggregate with which it was set.
     pub revision: i64,
@@ -73,12 +75,7 @@ impl Ripe {
     }
 
     /// Takes what is ripe for `lease`, and answers the rows as they are then.
-    pub(crate) async fn take(
-        &self,
-        txn: &DatabaseTransaction,
-        lease: Duration,
-        limit: u64,
-    ) -> Result<Vec<Model>, DbErr> {
+    pub(crate) async fn take(&self, txn: &Transaction, lease: Duration, limit: u64) -> Result<Vec<Model>, DbErr> {
         let ripe = self.rows().order_by_asc(Column::LeasedUntil).limit(limit);
         let rows = ripe.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).all(txn).await?;
         let leased_until = self.now.plus(lease).0;
@@ -100,7 +97,7 @@ pub(crate) async fn any_due_after(
 }
 
 /// Locks one row.
-pub(crate) async fn lock(txn: &DatabaseTransaction, (key, name): &TimerId) -> Result<Option<Model>, DbErr> {
+pub(crate) async fn lock(txn: &Transaction, (key, name): &TimerId) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id((key.to_string(), (*name).to_owned())).lock_exclusive().one(txn).await
 }
 

@@ -2,20 +2,17 @@
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IntoActiveModel,
-    ModelTrait, QueryTrait, Statement, Values,
+    ActiveModelTrait, ConnectionTrait as _, DbBackend, DbErr, EntityTrait, IntoActiveModel, ModelTrait, QueryTrait,
+    Statement,
 };
 
-/// What a transaction writes, in this order. On SQLite, if it is little, it is all one trip to the connection's thread, which costs more than
-/// such statements do.
+use crate::database::Transaction;
+
+/// What a transaction writes, in this order.
 pub(crate) struct Writes {
     backend: DbBackend,
     statements: Vec<Statement>,
 }
-
-/// More than these are written statement by statement. Each statement alone has been prepared before, because its text is its table and its
-/// number of rows; all of them together hardly ever make the same text twice, and to prepare it would cost more than the trips.
-const VALUES_AT_ONCE: usize = 250;
 
 type ActiveModel<M> = <<M as ModelTrait>::Entity as EntityTrait>::ActiveModel;
 
@@ -60,12 +57,8 @@ impl Writes {
         self.add(&insert);
     }
 
-    pub(crate) async fn run(self, txn: &DatabaseTransaction) -> Result<(), DbErr> {
-        let values: usize =
-            self.statements.iter().filter_map(|one| one.values.as_ref()).map(|values| values.0.len()).sum();
-        let at_once = self.backend == DbBackend::Sqlite && values <= VALUES_AT_ONCE;
-        let statements = if at_once { joined(self.statements) } else { self.statements };
-        for statement in statements {
+    pub(crate) async fn run(self, txn: &Transaction) -> Result<(), DbErr> {
+        for statement in self.statements {
             txn.execute_raw(statement).await?;
         }
         Ok(())
@@ -73,22 +66,8 @@ impl Writes {
 }
 
 /// Makes what is to be written at once.
-pub(crate) async fn write(txn: &DatabaseTransaction, what: impl FnOnce(&mut Writes)) -> Result<(), DbErr> {
+pub(crate) async fn write(txn: &Transaction, what: impl FnOnce(&mut Writes)) -> Result<(), DbErr> {
     let mut writes = Writes::new(txn.get_database_backend());
     what(&mut writes);
     writes.run(txn).await
-}
-
-/// One after the other, as one: SQLite takes the values in the order in which they are asked for. Postgres does not know this.
-fn joined(statements: Vec<Statement>) -> Vec<Statement> {
-    let one = statements.into_iter().reduce(|mut all, next| {
-        all.sql.push(';');
-        all.sql.push_str(&next.sql);
-        all.values
-            .get_or_insert_with(|| Values(Vec::new()))
-            .0
-            .extend(next.values.into_iter().flat_map(|values| values.0));
-        all
-    });
-    one.into_iter().collect()
 }

@@ -13,7 +13,7 @@ use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::{GetOrderRequest, ListOrdersRequest, Order, OrderStatus, PlaceOrderResponse};
 use proto::registration::v1::registration_service_client::RegistrationServiceClient;
 use proto::registration::v1::{LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest, Tokens};
-use sea_orm::{ConnectionTrait as _, Database, DbBackend, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement};
 use testkit::eventually;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -243,8 +243,8 @@ struct Column {
 
 /// The columns of billing's tables that hold a text anywhere.
 async fn columns_with(up: &Up, text: &str) -> BTreeSet<String> {
-    let url = format!("sqlite://{}/data/billing.db?mode=ro", up.folder.path().display());
-    let database = Database::connect(url).await.unwrap();
+    let url = format!("sqlite://{}/data/billing.db", up.folder.path().display());
+    let database = ledger::connect(&url).await.unwrap();
     let sql = r#"select m.name as "table", c.name as name from sqlite_schema m, pragma_table_info(m.name) c where m.type = 'table'"#;
     let columns =
         Column::find_by_statement(Statement::from_string(DbBackend::Sqlite, sql)).all(&database).await.unwrap();

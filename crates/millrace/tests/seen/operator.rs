@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use millrace::demo::{Customer, Person};
 use proto::order::v1::OrderStatus;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
 use testkit::eventually_some;
 
@@ -50,7 +50,7 @@ async fn an_operator_finds_a_failed_command_and_has_it_carried_out_again() {
     let person = Person { address: "ada@example.com", password: "correct horse battery", name: "Ada", country: "DE" };
     let customer = Customer::enter(up.gateway(), &person).await.unwrap();
     let card = customer.add_card("tok_approved", "DE").await.unwrap();
-    let database = Database::connect(format!("sqlite://{}/order.db", data.display())).await.unwrap();
+    let database = ledger::connect(&format!("sqlite://{}/order.db", data.display())).await.unwrap();
     database.execute_unprepared("alter table order_view rename to hidden").await.unwrap();
     let (placed, _) = customer.place_surely("key", "teapot", 1, &card).await.unwrap_or_default();
     assert!(placed.order.is_none());

@@ -17,7 +17,7 @@ pub(crate) struct PaymentMethod {
 
 impl Aggregate for PaymentMethod {
     const KIND: &'static str = "payment-method";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, _at: &At) {

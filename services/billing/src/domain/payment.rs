@@ -57,7 +57,7 @@ pub(crate) enum Step {
 
 impl Aggregate for Payment {
     const KIND: &'static str = "payment";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, at: &At) {

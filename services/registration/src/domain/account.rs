@@ -36,7 +36,7 @@ impl Account {
 
 impl Aggregate for Account {
     const KIND: &'static str = "account";
-    const FOLD: i32 = 2;
+    const FOLD: i64 = 2;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, _: &At) {

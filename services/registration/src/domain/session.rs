@@ -46,7 +46,7 @@ impl Session {
 
 impl Aggregate for Session {
     const KIND: &'static str = "session";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, event: &Event, _: &At) {

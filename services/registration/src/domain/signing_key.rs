@@ -14,7 +14,7 @@ event_set!(
 
 impl Aggregate for SigningKey {
     const KIND: &'static str = "signing-key";
-    const FOLD: i32 = 1;
+    const FOLD: i64 = 1;
     type Event = Event;
 
     fn apply(&mut self, _: &Event, _: &At) {}

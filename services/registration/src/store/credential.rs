@@ -15,7 +15,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub account_id: String,
     /// Counts the account's passwords. The same password hashed anew is the same version.
-    pub version: i32,
+    pub version: i64,
     /// The password's hash as a PHC string.
     pub hash: Secret,
 }
@@ -26,7 +26,7 @@ impl ActiveModelBehavior for ActiveModel {}
 #[derive(Clone, Debug)]
 pub(crate) struct Credential {
     pub(crate) account_id: String,
-    version: i32,
+    version: i64,
     pub(crate) hash: SecretString,
 }
 

@@ -209,7 +209,7 @@ const PORTS: u16 = 80;
 /// A fresh database with a schema for each service.
 async fn postgres() -> String {
     let url = testkit::Postgres::database().await;
-    let database = sea_orm::Database::connect(&url).await.unwrap();
+    let database = ledger::connect(&url).await.unwrap();
     for role in Role::services() {
         database.execute_unprepared(&format!("create schema \"{role}\"")).await.unwrap();
     }

@@ -5,15 +5,9 @@ mod charge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use ledger::OpenError;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait as _, QueryOrder as _, Schema, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
-};
-
+use ledger::{Database, OpenError};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, EntityTrait as _, QueryOrder as _, Schema};
 use tokio::sync::oneshot;
 
 use super::card::Card;
@@ -24,12 +18,9 @@ pub use charge::{Model as Charge, State as ChargeState};
 /// The provider's own database, and what waits to be written into it.
 #[derive(Clone, Debug)]
 pub(super) struct Books {
-    db: DatabaseConnection,
+    db: Database,
     desk: Arc<Desk>,
 }
-
-/// How long a call is on its way: no provider is nearer.
-const DISTANCE: Duration = Duration::from_millis(2);
 
 /// Whoever has the turn writes for all that wait: a provider that commits each call by itself would cost more than all of billing.
 #[derive(Debug, Default)]
@@ -68,30 +59,15 @@ pub(super) struct Booked {
 
 impl Books {
     pub(super) async fn open(address: &str) -> Result<Self, OpenError> {
-        let mut options = match address.split_once("://") {
-            Some(("sqlite", path)) => {
-                let not_writable = |source| OpenError::NotWritable { path: path.into(), source };
-                ledger::private_file(path.as_ref()).map_err(not_writable)?;
-                ConnectOptions::new("sqlite://?mode=rwc")
-            }
-            Some(("postgres" | "postgresql", _)) => ConnectOptions::new(address),
-            _ => return Err(OpenError::Address(address.split('@').next_back().unwrap_or_default().to_owned())),
-        };
-        let connections = if address.starts_with("sqlite") { 1 } else { 4 };
-        // The path as it is: in a URL some of its characters would mean something else.
-        let file = address.strip_prefix("sqlite://").unwrap_or_default().to_owned();
-        options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
-            // A kill loses nothing with NORMAL, and the power of a provider that is only played does not fail.
-            options.filename(&file).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal)
-        });
-        let books = Self { db: Database::connect(options).await?, desk: Arc::default() };
+        // A kill loses nothing of it, and the power of a provider that is only played does not fail.
+        let books = Self { db: Database::shared(address).await?, desk: Arc::default() };
         books.make_tables().await?;
         Ok(books)
     }
 
     /// Not by migrations: those of billing may be in the same database, under the same names.
     async fn make_tables(&self) -> Result<(), DbErr> {
-        let txn = self.begin().await?;
+        let txn = self.db.begin().await?;
         if txn.get_database_backend() == DbBackend::Postgres {
             // `if not exists` alone fails when two instances start together.
             txn.execute_unprepared("select pg_advisory_xact_lock(hashtext('simulated provider'))").await?;
@@ -102,32 +78,31 @@ impl Books {
         txn.commit().await
     }
 
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-        self.db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
-    }
-
     /// Writes an entry, unless there is one with this reference. Whoever comes second waits for the first, and gets its outcome.
     pub(super) async fn enter(&self, reference: &str, entry: Entry) -> Result<Booked, DbErr> {
-        tokio::time::sleep(DISTANCE).await;
-        let (done, booked) = oneshot::channel();
+        let (done, mut booked) = oneshot::channel();
         self.desk.waiting().push(Waiting { reference: reference.to_owned(), entry, done });
-        let turn = self.desk.turn.lock().await;
-        // Whoever comes first lets those speak who were woken with them.
-        tokio::task::yield_now().await;
-        let waiting = std::mem::take(&mut *self.desk.waiting());
-        if !waiting.is_empty() {
-            self.write(waiting).await?;
-        }
-        drop(turn);
+        let booked = tokio::select! { biased;
+            booked = &mut booked => booked,
+            turn = self.desk.turn.lock() => {
+                // Whoever comes first lets those speak who were woken with them.
+                tokio::task::yield_now().await;
+                let waiting = std::mem::take(&mut *self.desk.waiting());
+                if !waiting.is_empty() {
+                    self.write(waiting).await?;
+                }
+                drop(turn);
+                booked.await
+            }
+        };
         // Whoever wrote it has failed, or was dropped: nobody knows whether it was done.
-        booked.await.map_err(|_| DbErr::Custom(format!("{reference} was not entered")))
+        booked.map_err(|_| DbErr::Custom(format!("{reference} was not entered")))
     }
 
     async fn write(&self, mut waiting: Vec<Waiting>) -> Result<(), DbErr> {
         // In one order, so that two instances do not wait for each other.
         waiting.sort_by(|one, other| one.reference.cmp(&other.reference));
-        let txn = self.begin().await?;
+        let txn = self.db.begin().await?;
         let mut claimed = call::claim(&txn, waiting.iter().map(|one| (one.reference.as_str(), one.charge()))).await?;
         let first: Vec<bool> = waiting.iter().map(|one| claimed.remove(&one.reference)).collect();
         let new = || waiting.iter().zip(&first).filter(|(_, first)| **first).map(|(one, _)| one);
@@ -161,11 +136,11 @@ impl Books {
     }
 
     pub(super) async fn outcome(&self, reference: &str) -> Result<Option<Outcome>, DbErr> {
-        Ok(call::find(&self.db, [reference]).await?.remove(reference))
+        Ok(call::find(self.db.reader(), [reference]).await?.remove(reference))
     }
 
     pub(super) async fn charges(&self) -> Result<Vec<Charge>, DbErr> {
-        charge::Entity::find().order_by_asc(charge::Column::Reference).all(&self.db).await
+        charge::Entity::find().order_by_asc(charge::Column::Reference).all(self.db.reader()).await
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ledger::Transaction;
 use sea_orm::ActiveValue::{Set, Unchanged};
-use sea_orm::DatabaseTransaction;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
 
@@ -29,7 +29,7 @@ impl Model {
 
 /// Takes the references, and says which were not taken before; whoever comes while another is at one waits for its end.
 pub(super) async fn claim(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     calls: impl Iterator<Item = (&str, &str)>,
 ) -> Result<HashSet<String>, DbErr> {
     let row = |(reference, charge): (&str, &str)| ActiveModel {
@@ -47,7 +47,7 @@ pub(super) async fn claim(
 }
 
 /// Notes why nothing was done.
-pub(super) async fn refuse(txn: &DatabaseTransaction, refusals: &BTreeMap<&str, &str>) -> Result<(), DbErr> {
+pub(super) async fn refuse(txn: &Transaction, refusals: &BTreeMap<&str, &str>) -> Result<(), DbErr> {
     for (&reference, &refusal) in refusals {
         let row = ActiveModel {
             reference: Unchanged(reference.to_owned()),

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
+use ledger::Transaction;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, QueryOrder as _, QuerySelect as _};
+use sea_orm::{ActiveValue::Set, QueryOrder as _, QuerySelect as _};
 
 use super::{Card, Reservation};
 
@@ -45,10 +46,7 @@ impl Model {
 }
 
 /// Writes new charges, each reserved or declined by its card. One with a card that is not known is not written.
-pub(super) async fn reserve(
-    txn: &DatabaseTransaction,
-    new: impl Iterator<Item = (&str, &Reservation)>,
-) -> Result<(), DbErr> {
+pub(super) async fn reserve(txn: &Transaction, new: impl Iterator<Item = (&str, &Reservation)>) -> Result<(), DbErr> {
     let row = |(reference, reservation): (&str, &Reservation)| {
         let card = Card::of(&reservation.card)?;
         let state = if card == Card::Declined { State::Declined } else { State::Reserved };
@@ -70,7 +68,7 @@ pub(super) async fn reserve(
 
 /// Locks charges, in one order.
 pub(super) async fn lock(
-    txn: &DatabaseTransaction,
+    txn: &Transaction,
     references: impl Iterator<Item = &str>,
 ) -> Result<HashMap<String, Model>, DbErr> {
     let those = Entity::find().filter(Column::Reference.is_in(references)).order_by_asc(Column::Reference);
@@ -79,7 +77,7 @@ pub(super) async fn lock(
 }
 
 /// Moves the money of locked charges on.
-pub(super) async fn move_to(txn: &DatabaseTransaction, moved: BTreeMap<State, Vec<&str>>) -> Result<(), DbErr> {
+pub(super) async fn move_to(txn: &Transaction, moved: BTreeMap<State, Vec<&str>>) -> Result<(), DbErr> {
     for (state, charges) in moved {
         let rows = Entity::update_many().col_expr(Column::State, state.into());
         rows.filter(Column::Reference.is_in(charges)).exec(txn).await?;
