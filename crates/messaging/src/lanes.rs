@@ -14,11 +14,13 @@ const BATCH: usize = 256;
 /// A transaction of so many deliveries says that there is much to do. Then the lane gathers more before the next one.
 const MANY: usize = 4;
 /// How long a lane gathers at most. Less if its last transaction took less: whoever waits does so about twice as long.
-const GATHER_MAX: Duration = Duration::from_millis(5);
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// After such a pause there is not much to do any more.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A lane lets everybody else have their turn so often before it takes it that nobody has more to bring.
 const TURNS: usize = 4;
+/// How long what only moves a cursor waits for something to be done in the same transaction: most often the next event of its key.
+const COMPANY: Duration = Duration::from_millis(20);
 /// Deliveries that wait for one lane at most; then whoever brings more waits.
 const QUEUE: usize = 1024;
 /// Batches that wait for the relay at most. What finds no place is published from the log a little later.
@@ -110,6 +112,7 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
     let mut waiting = Vec::with_capacity(BATCH);
     let (mut gathers, mut ended) = (Duration::ZERO, Instant::now());
     while jobs.recv_many(&mut waiting, BATCH).await > 0 {
+        find_company(&ledger, &mut jobs, &mut waiting).await;
         if !gathers.is_zero() && waiting.len() < BATCH && ended.elapsed() < PAUSE {
             tokio::time::sleep(gathers).await;
         }
@@ -122,6 +125,10 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
         ended = Instant::now();
         gathers = if many { (ended - began).min(GATHER_MAX) } else { Duration::ZERO };
         committed.tell(processed.appended, processed.wished, processed.leased);
+        // What others wait for to begin goes out first, and what was asked is answered while they begin.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
         let now = ledger.about_now();
         for (((done, span), measured), outcome) in done.into_iter().zip(told).zip(measured).zip(processed.outcomes) {
             record(&span, &outcome);
@@ -129,6 +136,20 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
             // Whoever asked may have gone; what was done stays done.
             let _ = done.send(outcome);
         }
+    }
+}
+
+/// Waits as long as nothing has come that anybody waits for.
+async fn find_company(ledger: &Ledger, jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) {
+    let until = tokio::time::Instant::now() + COMPANY;
+    let mut looked_at = 0;
+    while waiting.len() < BATCH && waiting[looked_at..].iter().all(|job| ledger.is_skipped(&job.delivery)) {
+        looked_at = waiting.len();
+        let more = jobs.recv_many(waiting, BATCH - looked_at);
+        if tokio::time::timeout_at(until, more).await.is_ok_and(|more| more > 0) {
+            continue;
+        }
+        return;
     }
 }
 
