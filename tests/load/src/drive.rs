@@ -56,24 +56,28 @@ pub(crate) enum Bound {
     Orders(usize),
 }
 
-/// Each customer places an order, waits until it is done, and places the next.
-pub(crate) async fn closed(customers: &[Customer], until: &Until, bound: Bound) -> Result<Run> {
+/// So many callers at once: each places an order, waits until it is done, and places the next. The customers are dealt to them, and whoever
+/// has several takes them in turn, so that a lone caller does not come to the limit of calls that one customer may make.
+pub(crate) async fn closed(customers: &[Customer], callers: usize, until: &Until, bound: Bound) -> Result<Run> {
     let began = Instant::now();
     let begun = AtomicUsize::new(0);
     let goes_on = || match bound {
         Bound::Time(time) => began.elapsed() < time,
         Bound::Orders(orders) => begun.fetch_add(1, Ordering::Relaxed) < orders,
     };
-    let caller = async |customer: &Customer| -> Result<Samples> {
+    let caller = async |number: usize| -> Result<Samples> {
         let mut samples = Samples::default();
-        while goes_on() {
+        let mut dealt = customers.iter().skip(number).step_by(callers).cycle();
+        while goes_on()
+            && let Some(customer) = dealt.next()
+        {
             let sent = Instant::now();
             place(customer, until).await?;
             samples.push(sent.elapsed());
         }
         Ok(samples)
     };
-    let all = try_join_all(customers.iter().map(caller)).await?;
+    let all = try_join_all((0..callers).map(caller)).await?;
     let mut samples = Samples::default();
     samples.extend(all);
     Ok(Run { samples, took: began.elapsed() })

@@ -2,6 +2,7 @@
 //! written by hand, without any of our crates. `--help` tells how; the README what the figures mean.
 //!
 //! - `plan`: what is measured, in which order. `report`: what is told of it.
+//! - `instances`: one of order and billing on Postgres, and two.
 //! - `shop`, `processes`, `customers`: the system under load, and what its processes cost.
 //! - `drive`, `samples`: callers in a closed loop, or arrivals at a fixed rate.
 //! - `raw`: one publication, one commit, one call.
@@ -12,6 +13,7 @@
 mod customers;
 mod drive;
 mod floor;
+mod instances;
 mod plan;
 mod processes;
 mod raw;

@@ -7,15 +7,16 @@ use anyhow::{Context as _, Result};
 
 use crate::customers::{self, Customer};
 use crate::drive::{Bound, Processed, Run, Until, closed, open};
+use crate::instances;
 use crate::processes::Split;
 use crate::raw;
 use crate::report::{Report, say};
 use crate::shop::Shop;
 
 /// Callers in the closed loops.
-const CALLERS: usize = 64;
+pub(crate) const CALLERS: usize = 64;
 /// Rounds in which the shop and the floor take turns, so that what else the machine does meets both.
-const ROUNDS: u32 = 3;
+pub(crate) const ROUNDS: u32 = 3;
 /// Where the cost of an order is measured: after so many.
 const PAST_ORDERS: [(usize, &str); 3] = [(1_000, "1k"), (10_000, "10k"), (100_000, "100k")];
 /// Over so many orders.
@@ -32,6 +33,8 @@ pub(crate) enum Part {
     Processed,
     /// PlaceOrder alone, and the floor of the same.
     PlaceOrder,
+    /// Placed to PROCESSED with one instance of order and billing on Postgres, and with two. Begin it with `scripts/postgres`.
+    Instances,
 }
 
 pub(crate) async fn run(time: Duration, only: Option<Part>, output: &Path) -> Result<()> {
@@ -43,6 +46,10 @@ pub(crate) async fn run(time: Duration, only: Option<Part>, output: &Path) -> Re
     }
     if wanted(Part::PlaceOrder) {
         place_order(time, &mut report).await?;
+    }
+    // It needs another server, and is not among the figures that are written.
+    if only == Some(Part::Instances) {
+        instances::compare(time).await?;
     }
     if only.is_none() { report.write(output) } else { Ok(()) }
 }
@@ -61,10 +68,10 @@ async fn processed(time: Duration, report: &mut Report) -> Result<()> {
 
     let customers = customers::enter(shop.port, CALLERS, true).await?;
     let until = Until::Processed(Processed::listen(&shop.nats_url).await?);
-    closed(&customers, &until, Bound::Orders(500)).await?;
-    let alone = closed(&customers[..1], &until, Bound::Time(time)).await?;
+    closed(&customers, CALLERS, &until, Bound::Orders(500)).await?;
+    let alone = closed(&customers, 1, &until, Bound::Time(time)).await?;
     say(&format!("placed to PROCESSED, one caller: {}", described(&alone)));
-    let (run, cpu) = measured(&shop, closed(&customers, &until, Bound::Time(time))).await?;
+    let (run, cpu) = measured(&shop, closed(&customers, CALLERS, &until, Bound::Time(time))).await?;
     say(&format!("placed to PROCESSED, {CALLERS} callers: {}; {}", described(&run), per_order(cpu)));
     report.set("processed.per_s", run.per_s());
     report.set("processed.p50_ms", p(&run, 0.5)?);
@@ -82,7 +89,7 @@ async fn place_order(time: Duration, report: &mut Report) -> Result<()> {
     let floor = Shop::floor().context("the floor")?;
     let customers = customers::enter(shop.port, CALLERS, false).await?;
     let of_floor = customers::of_floor(floor.port, CALLERS)?;
-    closed(&of_floor, &Until::Answered, Bound::Orders(PAST_ORDERS[0].0)).await?;
+    closed(&of_floor, CALLERS, &Until::Answered, Bound::Orders(PAST_ORDERS[0].0)).await?;
 
     let [at_1k, _, at_100k] = costs(&shop, &customers, async || {
         let placed = unloaded(time, &customers, &of_floor, report).await?;
@@ -99,8 +106,11 @@ async fn costs(shop: &Shop, customers: &[Customer], between: impl AsyncFnOnce() 
     let mut placed = 0;
     let mut between = Some(between);
     for ((past, name), slot) in PAST_ORDERS.into_iter().zip(&mut costs) {
-        placed += closed(customers, &Until::Answered, Bound::Orders(past.saturating_sub(placed))).await?.samples.len();
-        let (run, cpu) = measured(shop, closed(customers, &Until::Answered, Bound::Orders(WINDOW))).await?;
+        placed += closed(customers, CALLERS, &Until::Answered, Bound::Orders(past.saturating_sub(placed)))
+            .await?
+            .samples
+            .len();
+        let (run, cpu) = measured(shop, closed(customers, CALLERS, &Until::Answered, Bound::Orders(WINDOW))).await?;
         say(&format!("PlaceOrder after {name} orders: {}", per_order(cpu)));
         *slot = cpu.ours + cpu.nats;
         placed += run.samples.len();
@@ -117,8 +127,8 @@ async fn unloaded(time: Duration, customers: &[Customer], of_floor: &[Customer],
     for (name, part) in [("publication", raw.publish), ("commit", raw.commit), ("unary call", raw.unary)] {
         say(&format!("one {name}: p50 {:.3} ms; {:.0}/s", part.p50_ms, part.per_s));
     }
-    let run = closed(&customers[..1], &Until::Answered, Bound::Time(time)).await?;
-    let floor = closed(&of_floor[..1], &Until::Answered, Bound::Time(time)).await?;
+    let run = closed(customers, 1, &Until::Answered, Bound::Time(time)).await?;
+    let floor = closed(of_floor, 1, &Until::Answered, Bound::Time(time)).await?;
     say(&format!("PlaceOrder, one caller: {}", described(&run)));
     say(&format!("the floor, one caller: {}", described(&floor)));
     report.set("place_order.p50_ms", p(&run, 0.5)?);
@@ -138,8 +148,8 @@ async fn against_floor(
 ) -> Result<usize> {
     let (mut ours, mut theirs) = (Sum::default(), Sum::default());
     for _ in 0..ROUNDS {
-        theirs.add(measured(floor, closed(of_floor, &Until::Answered, Bound::Time(time / ROUNDS))).await?);
-        ours.add(measured(shop, closed(customers, &Until::Answered, Bound::Time(time / ROUNDS))).await?);
+        theirs.add(measured(floor, closed(of_floor, CALLERS, &Until::Answered, Bound::Time(time / ROUNDS))).await?);
+        ours.add(measured(shop, closed(customers, CALLERS, &Until::Answered, Bound::Time(time / ROUNDS))).await?);
     }
     let ((ours, our_cpu), (theirs, their_cpu)) = (ours.all()?, theirs.all()?);
     say(&format!("PlaceOrder, {CALLERS} callers: {}; {}", described(&ours), per_order(our_cpu)));
@@ -157,7 +167,7 @@ async fn against_floor(
 }
 
 /// What a run came to, and what each of its orders cost.
-async fn measured(shop: &Shop, run: impl Future<Output = Result<Run>>) -> Result<(Run, Split)> {
+pub(crate) async fn measured(shop: &Shop, run: impl Future<Output = Result<Run>>) -> Result<(Run, Split)> {
     let before = shop.cpu_ms()?;
     let run = run.await?;
     let used = shop.cpu_ms()? - before;
@@ -167,13 +177,13 @@ async fn measured(shop: &Shop, run: impl Future<Output = Result<Run>>) -> Result
 
 /// Several runs taken together.
 #[derive(Debug, Default)]
-struct Sum {
+pub(crate) struct Sum {
     run: Option<Run>,
     cpu: Split,
 }
 
 impl Sum {
-    fn add(&mut self, (run, cpu): (Run, Split)) {
+    pub(crate) fn add(&mut self, (run, cpu): (Run, Split)) {
         let orders = run.orders();
         self.cpu = self.cpu + Split { ours: cpu.ours * orders, nats: cpu.nats * orders };
         match &mut self.run {
@@ -185,7 +195,7 @@ impl Sum {
         }
     }
 
-    fn all(self) -> Result<(Run, Split)> {
+    pub(crate) fn all(self) -> Result<(Run, Split)> {
         let run = self.run.context("there was no run")?;
         let orders = run.orders();
         Ok((run, Split { ours: self.cpu.ours / orders, nats: self.cpu.nats / orders }))
@@ -196,12 +206,12 @@ fn p(run: &Run, share: f64) -> Result<f64> {
     run.samples.ms(share).context("not one order was placed")
 }
 
-fn described(run: &Run) -> String {
+pub(crate) fn described(run: &Run) -> String {
     let ms = |share| run.samples.ms(share).unwrap_or(f64::NAN);
     format!("{:.0}/s, p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms", run.per_s(), ms(0.5), ms(0.99), ms(0.999))
 }
 
-fn per_order(cpu: Split) -> String {
+pub(crate) fn per_order(cpu: Split) -> String {
     format!("CPU {:.3} ms an order (ours {:.3}, nats-server {:.3})", cpu.ours + cpu.nats, cpu.ours, cpu.nats)
 }
 

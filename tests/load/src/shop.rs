@@ -63,6 +63,37 @@ impl Shop {
         Ok(Self { processes: vec![process, broker], port, nats_url, started_in, _folder: folder })
     }
 
+    /// Each service on Postgres, with so many instances of order and billing, which share the work.
+    pub(crate) async fn on_postgres(database: &str, instances: usize) -> Result<Self> {
+        let folder = folder()?;
+        let (broker, nats_url) = broker(folder.path())?;
+        let (port, began) = (free_port()?, Instant::now());
+        let ports: Vec<(&str, u16)> = ["registration", "user", "order", "billing"]
+            .into_iter()
+            .map(|role| Ok((role, free_port()?)))
+            .collect::<Result<_>>()?;
+        let keys = keys(folder.path())?;
+        let run = |roles: &[&str], listen: String| -> Result<Process> {
+            let mut run = millrace()?;
+            run.arg("run").args(roles).args(["--nats-url", &nats_url, "--database", database, "--listen", &listen]);
+            run.envs(keys.clone());
+            run.envs(ports.iter().map(|(role, port)| (endpoint_of(role), format!("http://127.0.0.1:{port}"))));
+            Process::spawn(&mut run)
+        };
+        let at = |role: &str, port: u16| format!("{role}=127.0.0.1:{port}");
+        let here = |role: &str| ports.iter().find(|(name, _)| *name == role).map_or(0, |(_, port)| *port);
+        let edge = [at("gateway", port), at("registration", here("registration")), at("user", here("user"))];
+        let mut processes = vec![run(&["gateway", "registration", "user"], edge.join(","))?];
+        for instance in 0..instances {
+            // What is asked directly goes to the first; commands and events go to whoever takes them.
+            let of = |role| at(role, if instance == 0 { here(role) } else { 0 });
+            processes.push(run(&["order", "billing"], [of("order"), of("billing")].join(","))?);
+        }
+        answered(port, &mut processes[0]).await?;
+        processes.push(broker);
+        Ok(Self { processes, port, nats_url, started_in: began.elapsed(), _folder: folder })
+    }
+
     /// The hand-written path: a process for each part, as this same executable.
     pub(crate) fn floor() -> Result<Self> {
         let folder = folder()?;
@@ -125,6 +156,10 @@ fn broker_of(store: &Path) -> Result<String> {
     let text = std::fs::read_to_string(store.join("nats-server.conf"))?;
     let configuration: serde_json::Value = serde_json::from_str(&text)?;
     Ok(format!("nats://{}", configuration["listen"].as_str().context("the broker listens nowhere")?))
+}
+
+fn endpoint_of(role: &str) -> String {
+    format!("MILLRACE_ENDPOINT_{}", role.to_uppercase())
 }
 
 fn keys(folder: &Path) -> Result<BTreeSet<(String, String)>> {
