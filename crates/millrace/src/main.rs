@@ -51,6 +51,10 @@ fn main() -> ExitCode {
         Command::User { action } => run_operator(staff::user(&action)),
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // Whoever read what is told, such as `head`, has read enough.
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     let _ = writeln!(io::stderr(), "millrace: {}", in_one_sentence(&error));
     ExitCode::FAILURE
 }

@@ -189,6 +189,13 @@ impl Work {
         say(&format!("{done}: {service} {} {} at revision {}", parked.name, parked.key, parked.revision))
     }
 
+    /// It is a problem if nothing of the kind was found, and everybody could be asked.
+    fn expect(&mut self, meant: impl Fn(&Found) -> bool) {
+        if self.problems.is_empty() && !self.found.iter().any(meant) {
+            self.problems.push("nothing that is parked is meant by this".to_owned());
+        }
+    }
+
     fn end(self) -> anyhow::Result<()> {
         anyhow::ensure!(self.problems.is_empty(), "{}", self.problems.join("\nmillrace: "));
         Ok(())
@@ -218,6 +225,7 @@ async fn list(which: &Which, commands: bool) -> anyhow::Result<()> {
 
 async fn show(which: &Which, commands: bool) -> anyhow::Result<()> {
     let mut work = Work::begin(which, commands, "").await?;
+    work.expect(|_| true);
     let mut texts = Vec::new();
     for found in &work.found {
         match work.operator.show(found).await {
@@ -257,9 +265,7 @@ impl Decided {
         let narrow = self.all || !self.which.selection(commands).is_everything();
         anyhow::ensure!(narrow, "say what is meant: an id, --key, --subscription or --error; or --all");
         let mut work = Work::begin(&self.which, commands, self.author.name()?).await?;
-        if work.problems.is_empty() && !work.found.iter().any(Found::is_open) {
-            work.problems.push("nothing that is parked is meant by this".to_owned());
-        }
+        work.expect(Found::is_open);
         Ok(work)
     }
 }
