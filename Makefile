@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load check deny help
+.PHONY: demo test up load model check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -13,6 +13,9 @@ up: ## The whole shop in one process, to point a client at (more by ARGS=...)
 
 load: ## What an order costs, against its raw parts and a hand-written path (more by ARGS=--help)
 	@scripts/load $(ARGS)
+
+model: ## Every way in which an order can go, and what goes wrong without each protection
+	@cargo run --quiet -p millrace-model
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

@@ -60,5 +60,12 @@ pub use standing::{FollowedStanding, Standing, SubscriptionStanding};
 pub use timer::{DueTimer, Fired, Timer};
 pub use tx::Tx;
 
+/// The rules by which cursors move, for the model that checks them.
+#[doc(hidden)]
+pub mod rules {
+    pub use crate::processor::event::{Verdict, judge, moved, noted};
+    pub use crate::store::cursor::{Model as Cursor, State};
+}
+
 #[doc(hidden)]
 pub use proto;

@@ -6,10 +6,10 @@ mod method;
 mod money;
 mod payment;
 
-pub(crate) use check::{Order, Refusal, check};
-pub(crate) use decide::{Act, Decision, Input, decide};
+pub use check::{Order, Refusal, check};
+pub use decide::{Act, Decision, Input, decide};
 pub(crate) use method::PaymentMethod;
-pub(crate) use money::Money;
-pub(crate) use payment::{Event, Payment, Step};
+pub use money::Money;
+pub use payment::{Event, Payment, Step};
 
 pub use check::Limits;

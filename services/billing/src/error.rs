@@ -2,7 +2,7 @@ use ledger::{Code, Rejection};
 
 /// Why the service does not do what it is to.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     #[error("the payment provider does not know this card")]
     UnknownCardToken,
     /// Also for a payment that does not exist, in the same words: nobody learns which ids are taken.

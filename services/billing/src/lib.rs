@@ -12,7 +12,8 @@
 mod add_payment_method;
 mod card_token;
 mod customers;
-mod domain;
+#[doc(hidden)]
+pub mod domain;
 mod effects;
 mod error;
 mod orders;

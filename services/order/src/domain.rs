@@ -7,8 +7,8 @@ mod number;
 mod tests;
 mod view;
 
-pub(crate) use decide::{Input, Placement, decide, is_settled};
-pub(crate) use money::{Line, Money, Quote};
+pub use decide::{Input, Placement, decide, is_settled};
+pub use money::{Line, Money, Quote};
 
 use ledger::{Aggregate, At, Rows};
 use proto::order::v1::order_canceled::Cause;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::order_view;
 
 ledger::event_set!(
-    pub(crate) enum Event {
+    pub enum Event {
         OrderCreated,
         OrderProcessed,
         OrderCanceled,
@@ -30,24 +30,24 @@ ledger::event_set!(
 
 /// An order as its events tell it. Before the first one all three statuses are UNSPECIFIED, and it is nobody's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Order {
-    pub(crate) id: String,
-    pub(crate) customer_id: String,
+pub struct Order {
+    pub id: String,
+    pub customer_id: String,
     #[serde(with = "number")]
-    pub(crate) status: OrderStatus,
+    pub status: OrderStatus,
     #[serde(with = "number")]
-    pub(crate) payment: PaymentStatus,
+    pub payment: PaymentStatus,
     #[serde(with = "number")]
-    pub(crate) fulfillment: FulfillmentStatus,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) total: Money,
-    pub(crate) payment_method_id: String,
+    pub fulfillment: FulfillmentStatus,
+    pub lines: Vec<Line>,
+    pub total: Money,
+    pub payment_method_id: String,
     /// If it came to nothing: why, in words for the customer.
-    pub(crate) reason: String,
-    pub(crate) revision: i64,
+    pub reason: String,
+    pub revision: i64,
     /// In microseconds since 1970, as `changed_at`.
-    pub(crate) placed_at: i64,
-    pub(crate) changed_at: i64,
+    pub placed_at: i64,
+    pub changed_at: i64,
 }
 
 impl Aggregate for Order {

@@ -6,7 +6,7 @@ use crate::domain::Money;
 
 /// Why the service refuses what it was asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// Also for an order that does not exist, in the same words: nobody learns which ids are taken.
     #[error("there is no such order of yours")]
     NotYours,

@@ -11,7 +11,8 @@ mod cancel_order;
 mod catalogue;
 mod customers;
 mod deadline;
-mod domain;
+#[doc(hidden)]
+pub mod domain;
 mod error;
 mod payments;
 mod place_order;

@@ -118,8 +118,9 @@ pub(crate) fn parse_waits_for(reason: &str) -> Option<(Key, Micros)> {
     Some((key.parse().ok()?, Micros(since.parse().ok()?)))
 }
 
+/// What becomes of an event, by its cursor.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     Apply,
     Duplicate,
     /// A revision is missing, and may still come.
@@ -133,7 +134,7 @@ pub(super) enum Verdict {
 }
 
 /// Decides by the cursor alone. Duplicates, reordering, redelivery, a consumer that was reset and a second instance are all one case.
-pub(super) fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
+pub fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
     let next = cursor.revision + 1;
     // What an earlier epoch had beyond the end of a log that was restored is in nobody's log any more.
     if record.epoch < cursor.epoch || (record.revision < next && record.epoch == cursor.epoch) {
@@ -190,12 +191,12 @@ fn is_passed_over(tx: &Tx, cursor: &Model, delivery: &EventDelivery) -> bool {
     record.revision <= cursor.dropped || starts_at.is_some_and(|start| record.time.0 < *start)
 }
 
-pub(super) fn noted(cursor: Model, record: &Record) -> Model {
+pub fn noted(cursor: Model, record: &Record) -> Model {
     Model { noted: cursor.noted.max(record.revision), ..cursor }
 }
 
 /// The cursor after the record was applied. It flows again, unless more was noted than it has seen.
-fn moved(cursor: Model, record: &Record, now: Micros) -> Model {
+pub fn moved(cursor: Model, record: &Record, now: Micros) -> Model {
     let more = cursor.noted > record.revision;
     Model {
         epoch: record.epoch,

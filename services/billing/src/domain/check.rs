@@ -17,29 +17,29 @@ impl Default for Limits {
 
 /// What is to be paid, by whom, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Order {
-    pub(crate) customer_id: String,
-    pub(crate) amount: Money,
-    pub(crate) payment_method_id: String,
+pub struct Order {
+    pub customer_id: String,
+    pub amount: Money,
+    pub payment_method_id: String,
 }
 
 /// Why an order is not to be paid, for programs and in words for the customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) cause: Cause,
-    pub(crate) reason: String,
-    pub(crate) customer_id: String,
+pub struct Refusal {
+    pub cause: Cause,
+    pub reason: String,
+    pub customer_id: String,
 }
 
 impl Order {
-    pub(crate) fn refused(&self, cause: Cause, reason: impl Into<String>) -> Refusal {
+    pub fn refused(&self, cause: Cause, reason: impl Into<String>) -> Refusal {
         Refusal { cause, reason: reason.into(), customer_id: self.customer_id.clone() }
     }
 }
 
 /// The rules against fraud. `card` is where the card was issued, and `customer` where its owner lives, as ISO 3166-1 codes; empty if
 /// nobody told.
-pub(crate) fn check(order: Order, card: &str, customer: &str, limits: Limits) -> Result<Order, Refusal> {
+pub fn check(order: Order, card: &str, customer: &str, limits: Limits) -> Result<Order, Refusal> {
     let Money { currency, minor } = &order.amount;
     if *minor > limits.most_minor {
         let most = limits.most_minor;

@@ -11,7 +11,7 @@ use crate::provider::Outcome;
 
 /// What a payment hears of.
 #[derive(Clone, Debug)]
-pub(crate) enum Input {
+pub enum Input {
     /// An order was placed, and judged.
     Ordered(Result<Order, Refusal>),
     /// The order was canceled. `withdrawn`: what the provider was to be asked was taken back before it was.
@@ -25,23 +25,23 @@ pub(crate) enum Input {
 
 /// What the provider is to be asked next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
+pub enum Act {
     Charge(Order),
     Refund,
 }
 
 /// What follows from an input. Nothing, if the payment does not care any more.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Decision {
-    pub(crate) events: Vec<Event>,
-    pub(crate) act: Option<Act>,
+pub struct Decision {
+    pub events: Vec<Event>,
+    pub act: Option<Act>,
 }
 
 /// Keys have no mutual order, so every input may come in every step: what comes too early is recorded, what comes too late is ignored.
 ///
 /// Fails only if the provider refuses to give money back, which an operator must settle.
 #[expect(clippy::match_same_arms, reason = "a table of transitions, read step by step")]
-pub(crate) fn decide(id: Id, payment: &Payment, input: Input) -> Result<Decision, Error> {
+pub fn decide(id: Id, payment: &Payment, input: Input) -> Result<Decision, Error> {
     let facts = Facts { order_id: id.to_string(), payment };
     Ok(match (payment.step, input) {
         (Step::New, Input::Ordered(Ok(order))) => facts.requested(order.clone()).and(Act::Charge(order)),

@@ -2,9 +2,9 @@ use serde::{Deserialize, Serialize};
 
 /// An amount in the smallest unit of its currency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Money {
-    pub(crate) currency: String,
-    pub(crate) minor: i64,
+pub struct Money {
+    pub currency: String,
+    pub minor: i64,
 }
 
 impl From<proto::money::v1::Money> for Money {

@@ -9,7 +9,7 @@ use super::Money;
 use crate::store::payment;
 
 ledger::event_set!(
-    pub(crate) enum Event {
+    pub enum Event {
         PaymentRequested,
         PaymentProcessed,
         PaymentFailed,
@@ -22,20 +22,20 @@ ledger::event_set!(
 
 /// The payment of an order, under the order's id. It is the fence between charging an order and canceling it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Payment {
-    pub(crate) step: Step,
+pub struct Payment {
+    pub step: Step,
     /// None where a cancel came before the order.
-    pub(crate) customer_id: Option<String>,
+    pub customer_id: Option<String>,
     /// None if the provider was never asked.
-    pub(crate) amount: Option<Money>,
-    pub(crate) reason: String,
+    pub amount: Option<Money>,
+    pub reason: String,
     /// The revision with which the provider was asked for the amount; 0 if it never was.
-    pub(crate) requested: i64,
+    pub requested: i64,
 }
 
 /// How far a payment is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Step {
+pub enum Step {
     /// Nothing has happened.
     #[default]
     New,

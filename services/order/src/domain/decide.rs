@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// What happens to an order from outside.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Input {
+pub enum Input {
     Place(Placement),
     /// By whoever says to be its customer.
     Cancel {
@@ -28,18 +28,18 @@ pub(crate) enum Input {
 
 /// What a customer orders, at our prices.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Placement {
-    pub(crate) order_id: Id,
-    pub(crate) customer_id: Id,
-    pub(crate) payment_method_id: Id,
-    pub(crate) quote: Quote,
+pub struct Placement {
+    pub order_id: Id,
+    pub customer_id: Id,
+    pub payment_method_id: Id,
+    pub quote: Quote,
     /// What the customer was told that it costs.
-    pub(crate) expected_total: Option<Money>,
+    pub expected_total: Option<Money>,
 }
 
 /// What comes of an input. Only customers are ever refused: keys have no mutual order, so what billing tells may come early, late or
 /// again, and is then recorded as far as it is news, and otherwise ignored.
-pub(crate) fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
+pub fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
     match input {
         Input::Place(placement) => place(order, placement),
         Input::Cancel { by } => cancel(order, by),
@@ -56,7 +56,7 @@ pub(crate) fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
 
 /// Whether nothing will happen to the order any more: its status is final, and if it came to nothing, so did its payment. PROCESSED is
 /// not final, because the goods are still to come.
-pub(crate) const fn is_settled(status: OrderStatus, payment: PaymentStatus) -> bool {
+pub const fn is_settled(status: OrderStatus, payment: PaymentStatus) -> bool {
     use PaymentStatus::{Failed, Refunded, Voided};
     match status {
         OrderStatus::Unspecified | OrderStatus::Pending | OrderStatus::Processed => false,

@@ -3,37 +3,37 @@ use serde::{Deserialize, Serialize};
 
 /// An amount in the smallest unit of its currency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Money {
+pub struct Money {
     /// The ISO 4217 code.
-    pub(crate) currency: String,
-    pub(crate) minor: i64,
+    pub currency: String,
+    pub minor: i64,
 }
 
 /// A product, how many of it, and the price of one at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Line {
-    pub(crate) sku: String,
-    pub(crate) name: String,
-    pub(crate) quantity: i32,
-    pub(crate) unit_price: Money,
+pub struct Line {
+    pub sku: String,
+    pub name: String,
+    pub quantity: i32,
+    pub unit_price: Money,
 }
 
 /// Priced lines and what they cost together. There is at least one line, and all are in one currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Quote {
-    pub(crate) lines: Vec<Line>,
-    pub(crate) total: Money,
+pub struct Quote {
+    pub lines: Vec<Line>,
+    pub total: Money,
 }
 
 impl Money {
     /// None if that is more than can be counted.
-    pub(crate) fn times(&self, quantity: i32) -> Option<Self> {
+    pub fn times(&self, quantity: i32) -> Option<Self> {
         let minor = self.minor.checked_mul(quantity.into())?;
         Some(Self { currency: self.currency.clone(), minor })
     }
 
     /// None if that is more than can be counted, or in another currency.
-    pub(crate) fn plus(&self, other: &Self) -> Option<Self> {
+    pub fn plus(&self, other: &Self) -> Option<Self> {
         let minor = self.minor.checked_add(other.minor)?;
         (self.currency == other.currency).then(|| Self { currency: self.currency.clone(), minor })
     }
@@ -41,7 +41,7 @@ impl Money {
 
 impl Quote {
     /// None if there is no line, if the total is more than can be counted, or if currencies are mixed.
-    pub(crate) fn of(lines: Vec<Line>) -> Option<Self> {
+    pub fn of(lines: Vec<Line>) -> Option<Self> {
         let amounts = lines.iter().map(|line| line.unit_price.times(line.quantity));
         let total = amounts.reduce(|sum, amount| sum?.plus(&amount?))??;
         Some(Self { lines, total })
