@@ -65,7 +65,7 @@ impl Database {
         let writer = match Address::parse(url)? {
             Address::Sqlite(file) => {
                 make_private(file)?;
-                Writer::Sqlite(sqlite::Writer::open(file, "normal")?)
+                Writer::Sqlite(sqlite::Writer::open(file, "normal")?.go_to_work().await?)
             }
             Address::Postgres(url) => Writer::Postgres(sea_orm::Database::connect(options(url)).await?),
         };
@@ -81,8 +81,9 @@ impl Database {
         let turn = Arc::new(writer.begin().await?);
         migrator.up(&sqlite::proxy(sqlite::Shared(Arc::clone(&turn))), None).await?;
         turn.commit()?;
+        drop(turn);
         let reader = sqlite::proxy(sqlite::Connections::reading(file.to_owned()));
-        Ok(Self { writer: Writer::Sqlite(writer), reader, _lock: Some(Arc::new(lock)) })
+        Ok(Self { writer: Writer::Sqlite(writer.go_to_work().await?), reader, _lock: Some(Arc::new(lock)) })
     }
 
     /// Instances that start together take turns.
@@ -123,7 +124,7 @@ impl Database {
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
         match self.writer {
-            Writer::Sqlite(_) => Ok(()),
+            Writer::Sqlite(writer) => writer.close().await,
             Writer::Postgres(pool) => pool.close().await,
         }
     }

@@ -30,6 +30,17 @@ async fn a_transaction_holds_the_right_to_write_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_closed_is_one_file() {
+    let folder = testkit::folder();
+    let file = folder.path().join("toy.db");
+    let database = database(&format!("sqlite://{}", file.display())).await;
+    let log = std::fs::metadata(file.with_extension("db-wal")).unwrap().len();
+    database.close().await.unwrap();
+    let left = std::fs::metadata(file.with_extension("db-wal")).map_or(0, |log| log.len());
+    assert!(log > 0 && left == 0, "{log} bytes, and {left} after it was closed");
+}
+
+#[tokio::test]
 async fn a_commit_that_fails_says_so_and_leaves_nothing() {
     let folder = testkit::folder();
     let database = Database::shared(&format!("sqlite://{}", folder.path().join("any.db").display())).await.unwrap();

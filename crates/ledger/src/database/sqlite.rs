@@ -31,8 +31,8 @@ const STATEMENTS_ALONE: usize = 128;
 /// again meanwhile, and is moved once.
 const CHECKPOINT: u32 = 4000;
 
-/// How long a writer waits for somebody else's, and so its whole thread. There should be none: the file belongs to one process. But what makes
-/// copies may have it for a moment; after that we come again.
+/// How long a writer at work waits for somebody else's, and so its whole thread. There should be none: the file belongs to one process. But
+/// what makes copies may have it for a moment; after that we come again. At the start there is time for more.
 const BUSY: Duration = Duration::from_millis(50);
 
 /// The connection that writes, and whose turn it is.
@@ -53,8 +53,18 @@ impl Writer {
         // What a statement may have to undo is kept in memory, and not in a file that each statement makes and deletes.
         connection.pragma_update(None, "temp_store", "memory").map_err(refused)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(refused)?;
-        connection.busy_timeout(BUSY).map_err(refused)?;
         Ok(Self(Arc::new(async_lock::Mutex::new(connection))))
+    }
+
+    /// From now on the thread has better to do than to wait.
+    pub(super) async fn go_to_work(self) -> Result<Self, DbErr> {
+        self.0.lock().await.busy_timeout(BUSY).map_err(refused)?;
+        Ok(self)
+    }
+
+    /// Moves all that was written to where it belongs, so that the database is one file again.
+    pub(super) async fn close(self) -> Result<(), DbErr> {
+        self.0.lock().await.execute_batch("pragma wal_checkpoint(truncate)").map_err(refused)
     }
 
     pub(super) async fn begin(&self) -> Result<Sqlite, DbErr> {
