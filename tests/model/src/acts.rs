@@ -97,7 +97,7 @@ impl World {
     }
 
     pub(crate) fn audit(&mut self, reader: Reader) {
-        let end = of(self, reader).0.len();
+        let end = of(self, reader).0.end();
         let heard = match reader {
             Reader::Billing => &mut self.billing,
             Reader::Ordering => &mut self.ordering,

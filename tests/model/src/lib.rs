@@ -2,8 +2,8 @@
 //! provider that answers late or not at all. What is decided, and how a cursor moves, is decided by production's own functions; around
 //! them, the model does in a few lines what the ledger does in transactions.
 //!
-//! The space is finite and searched to its end, breadth first, so a counterexample is a shortest one. A model without one of the
-//! [protections](Protection) shows what it is good for.
+//! The space is finite and searched to its end. A model without one of the [protections](Protection) shows what it is good for, by the
+//! [fewest steps](shortest_failure) to a broken promise.
 
 mod acts;
 mod saga;
@@ -69,7 +69,7 @@ impl Saga {
 
     fn converges(&self, world: &World) -> bool {
         let (billing, ordering) = (&world.billing, &world.ordering);
-        (billing.revision == world.order.len() && ordering.revision == world.payment.len()) || !self.is_at_rest(world)
+        (billing.revision == world.order.end() && ordering.revision == world.payment.end()) || !self.is_at_rest(world)
     }
 }
 

@@ -60,13 +60,13 @@ pub fn possible(world: &World, without: Option<Protection>) -> Vec<Step> {
     steps.extend(world.deadline.then_some(Step::TimeOut));
     for reader in [Reader::Billing, Reader::Ordering] {
         let (log, heard) = of(world, reader);
-        steps.extend((log.lost < log.len()).then_some(Step::Lose(reader)));
+        steps.extend((log.lost < log.end()).then_some(Step::Lose(reader)));
         steps.extend(
-            (log.lost + 1..=log.len())
+            (log.lost + 1..=log.end())
                 .flat_map(|revision| [false, true].map(|late| Step::Bring(reader, revision, late))),
         );
         steps.extend((without != Some(Protection::Audit)).then_some(Step::Audit(reader)));
-        steps.extend((heard.waits && heard.revision < log.len()).then_some(Step::Read(reader)));
+        steps.extend((heard.waits && heard.revision < log.end()).then_some(Step::Read(reader)));
     }
     for (number, wish) in world.wishes.iter().enumerate() {
         match wish.state {
@@ -96,8 +96,8 @@ pub fn after(world: &World, step: Step, without: Option<Protection>) -> World {
         Step::Place => next.place(without),
         Step::Cancel => next.cancel(without),
         Step::TimeOut => next.tell_order(order::domain::Input::TimedOut),
-        Step::Lose(Reader::Billing) => next.order.lost = next.order.len(),
-        Step::Lose(Reader::Ordering) => next.payment.lost = next.payment.len(),
+        Step::Lose(Reader::Billing) => next.order.lost = next.order.end(),
+        Step::Lose(Reader::Ordering) => next.payment.lost = next.payment.end(),
         Step::Bring(reader, revision, late) => {
             next.hear(reader, revision, if late { Means::StreamLate } else { Means::Stream }, without);
         }

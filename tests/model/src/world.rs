@@ -131,12 +131,9 @@ impl World {
 }
 
 impl Log {
-    pub fn len(&self) -> i64 {
+    /// The newest revision.
+    pub fn end(&self) -> i64 {
         i64::try_from(self.entries.len()).unwrap_or(i64::MAX)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     pub fn append<E: EventSet>(&mut self, events: &[E]) {

@@ -22,8 +22,11 @@ impl Refused {
 }
 
 impl DatabaseError for Refused {
-    fn message(&self) -> &'static str {
-        "SQLite refused"
+    fn message(&self) -> &str {
+        match &self.0 {
+            rusqlite::Error::SqliteFailure(_, Some(message)) => message,
+            _ => "SQLite refused",
+        }
     }
 
     fn code(&self) -> Option<Cow<'_, str>> {

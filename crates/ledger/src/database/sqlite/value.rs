@@ -66,18 +66,16 @@ pub(super) fn values(statement: &Statement) -> Result<Vec<ToSqlOutput<'_>>, DbEr
 
 fn bound(value: &Value) -> Result<ToSqlOutput<'_>, DbErr> {
     let bound = match value {
-        Value::Bool(value) => value.map(i64::from).map_or(ValueRef::Null, ValueRef::Integer),
-        Value::SmallInt(value) => value.map(i64::from).map_or(ValueRef::Null, ValueRef::Integer),
-        Value::Int(value) => value.map(i64::from).map_or(ValueRef::Null, ValueRef::Integer),
-        Value::BigInt(value) => value.map_or(ValueRef::Null, ValueRef::Integer),
-        Value::BigUnsigned(value) => match value.map(i64::try_from) {
-            Some(value) => ValueRef::Integer(value.map_err(unreadable)?),
-            None => ValueRef::Null,
-        },
-        Value::String(value) => value.as_ref().map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes())),
-        Value::Bytes(value) => value.as_ref().map_or(ValueRef::Null, |bytes| ValueRef::Blob(bytes)),
-        Value::Uuid(value) => value.as_ref().map_or(ValueRef::Null, |uuid| ValueRef::Blob(uuid.as_bytes())),
-        other => return Err(DbErr::Type(format!("no table has a column for {other:?}"))),
+        Value::Bool(value) => value.map(i64::from).map(ValueRef::Integer),
+        Value::SmallInt(value) => value.map(i64::from).map(ValueRef::Integer),
+        Value::Int(value) => value.map(i64::from).map(ValueRef::Integer),
+        Value::BigInt(value) => value.map(ValueRef::Integer),
+        Value::BigUnsigned(value) => value.map(i64::try_from).transpose().map_err(unreadable)?.map(ValueRef::Integer),
+        Value::String(value) => value.as_ref().map(|text| ValueRef::Text(text.as_bytes())),
+        Value::Bytes(value) => value.as_ref().map(|bytes| ValueRef::Blob(bytes)),
+        Value::Uuid(value) => value.as_ref().map(|uuid| ValueRef::Blob(uuid.as_bytes())),
+        // The value itself is not told: it may be anybody's.
+        other => return Err(DbErr::Type(format!("no table has a column for a {:?}", other.array_type()))),
     };
-    Ok(ToSqlOutput::Borrowed(bound))
+    Ok(ToSqlOutput::Borrowed(bound.unwrap_or(ValueRef::Null)))
 }
