@@ -2,7 +2,7 @@
 //! they take, so that no name is written twice.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,13 +49,13 @@ pub(crate) type EventReads = Box<dyn Fn(&Bytes, &mut Reads) + Send + Sync>;
 /// All handlers of a service.
 #[derive(Default)]
 pub struct Handlers {
-    pub(crate) commands: HashMap<String, CommandHandler>,
-    pub(crate) subscriptions: HashMap<&'static str, Subscription>,
-    pub(crate) effects: HashMap<&'static str, EffectHandler>,
-    pub(crate) timers: HashMap<&'static str, TimerHandler>,
-    pub(crate) projections: HashMap<&'static str, ProjectFn>,
+    pub(crate) commands: BTreeMap<String, CommandHandler>,
+    pub(crate) subscriptions: BTreeMap<&'static str, Subscription>,
+    pub(crate) effects: BTreeMap<&'static str, EffectHandler>,
+    pub(crate) timers: BTreeMap<&'static str, TimerHandler>,
+    pub(crate) projections: BTreeMap<&'static str, ProjectFn>,
     /// What the handlers of commands read of the service's own tables, by method.
-    pub(crate) reads: HashMap<String, CommandReads>,
+    pub(crate) reads: BTreeMap<String, CommandReads>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -219,9 +219,9 @@ pub struct Subscription {
     /// The kind of aggregate that it acts on, under the id of the event's key; none for a replica.
     pub(crate) acts_on: Option<&'static str>,
     /// The handler of each type, with the domain and aggregate that the type is of.
-    pub(crate) handlers: HashMap<String, (Followed, EventFn)>,
+    pub(crate) handlers: BTreeMap<String, (Followed, EventFn)>,
     /// What they read of the service's own tables, by type.
-    pub(crate) reads: HashMap<String, EventReads>,
+    pub(crate) reads: BTreeMap<String, EventReads>,
 }
 
 /// The aggregates of one kind, whose events a subscription gets without holes.
@@ -233,7 +233,7 @@ pub struct Followed {
 
 impl Subscription {
     pub fn new(name: &'static str, version: i64) -> Self {
-        Self { name, version, from_now: false, acts_on: None, handlers: HashMap::new(), reads: HashMap::new() }
+        Self { name, version, from_now: false, acts_on: None, handlers: BTreeMap::new(), reads: BTreeMap::new() }
     }
 
     /// The subscription changes the aggregate of this kind whose id is that of the event's key. Its head is locked up front.

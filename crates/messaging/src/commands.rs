@@ -1,25 +1,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
 use bytes::Bytes;
 use event::{Id, headers, subject};
 use futures::future::BoxFuture;
 use ledger::{Delivery, Input, Outcome};
 use proto::Message as _;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use crate::consume::{Held, consume};
 use crate::lanes::outcome;
 use crate::spans;
-use crate::{Lanes, Streams, reply};
+use crate::{Broker, Lanes, Streams, Tasks, Wire, reply};
 
 /// Brings a domain's commands from their queue to the lanes, and their outcomes to whoever waits.
 pub struct CommandLoop {
     pub domain: String,
-    pub streams: Streams,
+    pub broker: Broker,
+    pub wire: Arc<dyn Wire>,
     pub lanes: Lanes,
     /// Verifies the seal, and does what must be done before the lane.
     pub intake: Arc<dyn Fn(Incoming) -> BoxFuture<'static, Intake> + Send + Sync>,
@@ -72,9 +71,9 @@ impl std::fmt::Debug for CommandLoop {
 
 impl CommandLoop {
     /// Runs until told to stop. What was taken from the queue by then is finished by `tasks`.
-    pub async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(self, streams: Streams, stop: CancellationToken, tasks: Tasks) {
         let this = Arc::new(self);
-        let open = || this.streams.worker(&this.domain);
+        let open = || streams.worker(&this.domain);
         consume(&this.domain, &stop, open, |held| {
             // No order is promised between commands in flight: what one of them waits for keeps nobody else, and what they look up they look
             // up together.
@@ -84,7 +83,8 @@ impl CommandLoop {
         .await;
     }
 
-    async fn take(self: Arc<Self>, held: Held) {
+    /// Carries a command out, and tells the broker what became of it.
+    pub async fn take(self: Arc<Self>, held: Held) {
         let incoming = self.read(&held);
         let span = incoming.span.clone();
         match (self.intake)(incoming).instrument(span.clone()).await {
@@ -95,19 +95,19 @@ impl CommandLoop {
                 let receiver = self.lanes.enqueue(*delivery).await;
                 let settled = async {
                     let outcome = outcome(receiver).await;
-                    settle(&self.streams.client, held, reply_to, (&self.domain, &method, id), &outcome).await;
+                    settle(&*self.wire, held, reply_to, (&self.domain, &method, id), &outcome).await;
                 };
                 settled.instrument(span).await;
             }
             Intake::Drop(reason) => {
                 meter::COMMANDS_DROPPED.counter(&[]).increment(1);
                 trace::span::record_outcome(&span, "dropped");
-                span.in_scope(|| tracing::error!(reason, subject = %held.message.subject, "a command was dropped"));
+                span.in_scope(|| tracing::error!(reason, subject = held.message.subject(), "a command was dropped"));
                 held.ack().await;
             }
             Intake::SetAside { delay, reason } => {
                 trace::span::record_outcome(&span, "given_back");
-                span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was set aside"));
+                span.in_scope(|| tracing::warn!(reason, subject = held.message.subject(), "a command was set aside"));
                 held.set_aside(delay).await;
             }
             Intake::Wait { delay } => {
@@ -116,7 +116,7 @@ impl CommandLoop {
             }
             Intake::GiveBack { delay, reason } => {
                 trace::span::record_outcome(&span, "given_back");
-                span.in_scope(|| tracing::warn!(reason, subject = %held.message.subject, "a command was given back"));
+                span.in_scope(|| tracing::warn!(reason, subject = held.message.subject(), "a command was given back"));
                 held.give_back(delay).await;
             }
         }
@@ -128,13 +128,13 @@ impl CommandLoop {
             return trace::span::unseen(Some(id), None::<Id>);
         }
         let template = format!("{}.cmd.{}.{method}", subject::NAMESPACE, self.domain);
-        let message = spans::of_command(&template, &held.message.subject, id);
-        trace::span::process(&message, &self.domain, held.delivery(&self.streams.broker))
+        let message = spans::of_command(&template, held.message.subject(), id);
+        trace::span::process(&message, &self.domain, held.delivery(&self.broker))
     }
 
     fn read(&self, held: &Held) -> Incoming {
         let text = |name| held.header(name).unwrap_or_default().to_owned();
-        let mut parts = held.message.subject.rsplit('.');
+        let mut parts = held.message.subject().rsplit('.');
         let (id, method) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let span = self.span(held, method, id);
         trace::go_on(&span, &held.trace());
@@ -144,7 +144,7 @@ impl CommandLoop {
             seal: text(headers::SEAL),
             key: text(headers::KEY),
             consistency_token: text(headers::CONSISTENCY_TOKEN),
-            body: held.message.payload.clone(),
+            body: held.message.payload(),
             delivered: held.delivered(),
             span,
         }
@@ -152,7 +152,7 @@ impl CommandLoop {
 }
 
 async fn settle(
-    client: &Client,
+    wire: &dyn Wire,
     held: Held,
     reply_to: Option<String>,
     (owner, method, id): (&str, &str, Id),
@@ -163,7 +163,7 @@ async fn settle(
             if let Some(reply_to) = reply_to {
                 let response = reply::response(owner, method, id, ended).encode_to_vec();
                 // A lost reply costs nothing: the receipt says the same.
-                let _ = client.publish(reply_to, response.into()).await;
+                wire.reply(reply_to, response.into()).await;
             }
             held.ack().await;
         }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderName;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
-use async_nats::jetstream::{AckKind, Message};
 use event::{TraceContext, headers};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +13,7 @@ use trace::span::Delivered;
 
 use crate::Broker;
 use crate::streams::{StreamError, WINDOW};
+use crate::wire::Brought;
 
 /// Between two attempts to have a consumer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -25,21 +24,25 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// A message that holds its place in the window until it is settled.
 #[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) message: Message,
-    place: OwnedSemaphorePermit,
+pub struct Held {
+    pub(crate) message: Box<dyn Brought>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
+    /// A message that takes no place: whoever brings it knows by itself how many there are.
+    pub fn by_hand(message: impl Brought + 'static) -> Self {
+        Self { message: Box::new(message), place: None }
+    }
+
     pub(crate) fn delivered(&self) -> u32 {
-        self.message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX))
+        self.message.origin().map_or(1, |(_, _, times)| times)
     }
 
     /// Where the broker had it, and how often it has brought it.
     pub(crate) fn delivery<'d>(&'d self, broker: &'d Broker) -> Option<Delivered<'d>> {
-        let info = self.message.info().ok()?;
-        let times = u64::try_from(info.delivered).unwrap_or(0);
-        Some(Delivered { server: &broker.url, stream: info.stream, sequence: info.stream_sequence, times })
+        let (stream, sequence, times) = self.message.origin()?;
+        Some(Delivered { server: &broker.url, stream, sequence, times: u64::from(times) })
     }
 
     /// The context in which it was published.
@@ -49,33 +52,28 @@ impl Held {
     }
 
     pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
-        self.message.headers.as_ref()?.get(HeaderName::from_static(name)).map(async_nats::HeaderValue::as_str)
+        self.message.header(name)
     }
 
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
     pub(crate) async fn ack(self) {
-        settle(&self.message, AckKind::Ack).await;
+        self.message.settle(None).await;
     }
 
     /// Gives the message back for a while, and its place to the next one: whoever put it there may have put many.
     pub(crate) async fn set_aside(self, delay: Duration) {
-        settle(&self.message, AckKind::Nak(Some(delay))).await;
+        self.message.settle(Some(delay)).await;
     }
 
     /// Gives the message back for a while. Its place stays taken that long, so that a service whose database is away pulls no more.
     pub(crate) async fn give_back(self, delay: Duration) {
-        settle(&self.message, AckKind::Nak(Some(delay))).await;
-        let place = self.place;
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            drop(place);
-        });
-    }
-}
-
-async fn settle(message: &Message, kind: AckKind) {
-    if let Err(error) = message.ack_with(kind).await {
-        tracing::debug!(%error, "could not settle a message; it will be delivered again");
+        self.message.settle(Some(delay)).await;
+        if let Some(place) = self.place {
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                drop(place);
+            });
+        }
     }
 }
 
@@ -125,13 +123,16 @@ where
             Ok((place, messages.next().await))
         });
         match next.await.transpose()? {
-            Some((place, Some(message))) => on(Held { message: message.map_err(StreamError::new)?, place }).await,
+            Some((place, Some(message))) => {
+                let message = Box::new(message.map_err(StreamError::new)?);
+                on(Held { message, place: Some(place) }).await;
+            }
             Some((_, None)) => return Ok(()),
             None => break,
         }
     }
     while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-        settle(&message, AckKind::Nak(None)).await;
+        message.settle(Some(Duration::ZERO)).await;
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event::{Id, Record};
 use ledger::{CommandResult, Delivery, Ended, Leased, Ledger, Outcome};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
 use tracing::Span;
 
+use crate::Tasks;
 use crate::measured::Meters;
 
 /// Deliveries that one transaction takes at most. Large batches rule the CPU that an order costs; past some hundred they bring nothing.
@@ -77,7 +78,7 @@ impl Committed {
 
 impl Lanes {
     /// Starts the lanes. They end once every clone of the result is dropped and what they hold is done.
-    pub fn start(ledger: &Ledger, committed: &Committed, tasks: &TaskTracker) -> Self {
+    pub fn start(ledger: &Ledger, committed: &Committed, tasks: &Tasks) -> Self {
         let lane = |_| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             tasks.spawn(work(ledger.clone(), committed.clone(), receiver));
@@ -141,7 +142,7 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
 
 /// Waits as long as nothing has come that anybody waits for.
 async fn find_company(ledger: &Ledger, jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) {
-    let until = tokio::time::Instant::now() + COMPANY;
+    let until = Instant::now() + COMPANY;
     let mut looked_at = 0;
     while waiting.len() < BATCH && waiting[looked_at..].iter().all(|job| ledger.is_skipped(&job.delivery)) {
         looked_at = waiting.len();

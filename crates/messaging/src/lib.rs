@@ -8,6 +8,7 @@
 //! - [`Relay`]: publishes what was committed.
 //! - [`CommandLoop`], [`SubscriptionLoop`]: bring commands and events to the lanes, and acknowledge after the commit.
 //! - [`rings`]: tells those who watch a key that it was appended to, by whichever instance.
+//! - [`Wire`], [`Brought`], [`Tasks`]: the broker and the runtime, as far as what is above uses them; a simulation has others.
 //! - [`queue`], [`feed`]: the gateway's side.
 
 mod backoff;
@@ -16,6 +17,7 @@ mod connection;
 mod consume;
 mod doorbell;
 mod inbox;
+mod jetstream;
 mod lanes;
 mod measured;
 mod relay;
@@ -23,6 +25,8 @@ mod reply;
 mod spans;
 mod streams;
 mod subscriptions;
+mod tasks;
+mod wire;
 
 pub mod feed;
 pub mod queue;
@@ -31,6 +35,7 @@ pub use async_nats::Client;
 pub use backoff::Backoff;
 pub use commands::{CommandLoop, Incoming, Intake};
 pub use connection::{Broker, ConnectError, connect, reached};
+pub use consume::Held;
 pub use doorbell::rings;
 pub use lanes::{Committed, Lanes};
 pub use relay::Relay;
@@ -38,3 +43,5 @@ pub use reply::response;
 pub use spans::process_event;
 pub use streams::{StreamError, Streams};
 pub use subscriptions::SubscriptionLoop;
+pub use tasks::{Spawn, Tasks};
+pub use wire::{Brought, Wire};

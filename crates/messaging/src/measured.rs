@@ -1,11 +1,11 @@
 //! What is measured of deliveries. The handles of a lane are made once, for each method and subscription.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use event::Micros;
 use ledger::{Delivery, Input, Ledger, Means, Outcome};
 use meter::{Counter, Histogram};
+use tokio::time::Instant;
 
 /// All that can become of a command, and of an event.
 const ENDS: [&str; 4] = ["completed", "rejected", "failed", "given_back"];

@@ -1,21 +1,17 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::{HeaderMap, HeaderName};
-use event::{Record, headers, subject};
+use event::Record;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use ledger::Ledger;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::Streams;
-use crate::spans;
+use crate::Wire;
 use crate::streams::{StreamError, WINDOW};
 
 /// An event that nobody marked as published for so long is published by whoever finds it.
@@ -36,7 +32,7 @@ const CHUNK: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct Relay {
     pub domain: String,
-    pub streams: Streams,
+    pub wire: Arc<dyn Wire>,
     pub ledger: Ledger,
 }
 
@@ -92,7 +88,7 @@ impl Relay {
                     self.meet(&mut pass).await;
                     if self.may_publish(&pass) {
                         self.sweep(&mut pass).await;
-                    } else if !self.streams.is_connected() {
+                    } else if !self.wire.is_connected() {
                         tick.reset_after(CONNECTING);
                     }
                 }
@@ -106,15 +102,15 @@ impl Relay {
     }
 
     fn may_publish(&self, pass: &Pass) -> bool {
-        pass.met.is_some_and(|(connection, _)| connection == self.streams.connections()) && !self.ledger.was_behind()
+        pass.met.is_some_and(|(connection, _)| connection == self.wire.connections()) && !self.ledger.was_behind()
     }
 
     /// Meets the stream after each connection, because the broker may have another store now, and now and then, because it may be gone.
     async fn meet(&self, pass: &mut Pass) {
-        let connection = self.streams.connections();
+        let connection = self.wire.connections();
         match &mut pass.met {
             Some((met, ticks)) if *met == connection && *ticks < LOOK_AGAIN => *ticks += 1,
-            _ if !self.streams.is_connected() => pass.met = None,
+            _ if !self.wire.is_connected() => pass.met = None,
             met => {
                 let again = met.is_some_and(|(met, _)| met == connection);
                 *met = self.meet_stream().await.then_some((connection, 0));
@@ -137,8 +133,8 @@ impl Relay {
     }
 
     async fn compare_with_stream(&self) -> Result<(), MeetError> {
-        self.streams.ensure_events(&self.domain).await?;
-        let Some(newest) = self.streams.newest(&self.domain).await? else { return Ok(()) };
+        self.wire.ensure_events(&self.domain).await?;
+        let Some(newest) = self.wire.newest(&self.domain).await? else { return Ok(()) };
         let epoch = self.ledger.epoch().await?;
         match newest {
             Ok(newest) if newest.source == self.ledger.log_id() && newest.epoch == epoch => {
@@ -152,12 +148,12 @@ impl Relay {
             }
             Ok(newest) if newest.source == self.ledger.log_id() => {
                 tracing::info!(domain = self.domain, epoch, "the stream is of an earlier epoch, and is emptied");
-                self.streams.purge_events(&self.domain).await?;
+                self.wire.purge_events(&self.domain).await?;
             }
             // Another run's store, or somebody else's message. Subscribers drop it, and read what they lack from the log.
             _ => {
                 tracing::error!(domain = self.domain, "the stream ends in an event of another log, and is emptied");
-                self.streams.purge_events(&self.domain).await?;
+                self.wire.purge_events(&self.domain).await?;
             }
         }
         Ok(())
@@ -186,37 +182,18 @@ impl Relay {
     fn publish(&self, records: Vec<Record>, pass: &mut Pass) {
         for record in records {
             if pass.on_the_way.insert(record.id) {
-                pass.publishing.push(Box::pin(publish(self.streams.clone(), record)));
+                pass.publishing.push(Box::pin(publish(Arc::clone(&self.wire), record)));
             }
         }
     }
 }
 
-/// Publishes one event. False if nobody knows that it arrived: it is published again, under the same id.
-async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
+/// Publishes one event. False if nobody knows that it arrived.
+async fn publish(wire: Arc<dyn Wire>, record: Record) -> (Uuid, bool) {
     let id = record.id;
-    // While it is disconnected the client would take the message and send it some time; better that we know.
-    if streams.client.connection_state() != State::Connected {
-        return (id, false);
-    }
-    let span = spans::publish_event(&streams.broker, &record);
-    trace::follow(&span, &record.trace);
-    let context = trace::of(&span);
-    let sent = async {
-        let published =
-            Record { trace: if context.traceparent.is_empty() { record.trace.clone() } else { context }, ..record };
-        let subject = subject::of_event(&streams.broker.namespace, &published);
-        let mut map = HeaderMap::new();
-        for (name, value) in headers::of(&published) {
-            map.insert(HeaderName::from_static(name), value);
-        }
-        let message = PublishMessage::build().headers(map).message_id(id.to_string()).payload(published.body);
-        streams.context.send_publish(subject, message).await?.await
-    };
-    let result = sent.instrument(span.clone()).await;
+    let result = wire.publish(record).await;
     if let Err(error) = &result {
-        trace::span::record_failure(&span, "unpublished");
-        span.in_scope(|| tracing::debug!(%error, event = %id, "an event was not published yet"));
+        tracing::debug!(%error, event = %id, "an event was not published yet");
     }
     (id, result.is_ok())
 }

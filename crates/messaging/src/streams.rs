@@ -1,18 +1,13 @@
 use std::time::Duration;
 
-use std::sync::atomic::Ordering;
-
-use async_nats::connection::State;
+use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{Context, ContextBuilder};
-use async_nats::jetstream::stream::{self, DiscardPolicy, LastRawMessageErrorKind, RetentionPolicy, StorageType};
-use async_nats::{Client, HeaderValue};
-use event::{Record, headers, subject};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use event::subject;
 
 use crate::Broker;
 
-/// How long events stay on the stream. It is a doorbell, not the history: that is in the owner's log.
-const EVENTS_KEPT: Duration = Duration::from_hours(72);
 /// A queue that nobody empties ends here, and the gateway says RESOURCE_EXHAUSTED.
 const COMMANDS_MAX: i64 = 1_000_000;
 const COMMANDS_BYTES_MAX: i64 = 1 << 30;
@@ -29,7 +24,7 @@ pub(crate) const WINDOW: usize = 256;
 pub struct StreamError(String);
 
 impl StreamError {
-    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
+    pub fn new(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
@@ -53,61 +48,6 @@ impl Streams {
         Self { client, context, broker: broker.clone() }
     }
 
-    pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-
-    /// How often a broker was connected to. After each time it may be another one, or have another store.
-    pub fn connections(&self) -> u64 {
-        self.client.statistics().connects.load(Ordering::Relaxed)
-    }
-
-    /// The newest message on the stream of a domain, if it has one; an error inside is one that is no event.
-    pub(crate) async fn newest(
-        &self,
-        domain: &str,
-    ) -> Result<Option<Result<Record, headers::InvalidHeaders>>, StreamError> {
-        let stream = self
-            .context
-            .get_stream_no_info(subject::event_stream(&self.broker.namespace, domain))
-            .await
-            .map_err(StreamError::new)?;
-        let subjects = subject::of_events(&self.broker.namespace, domain);
-        match stream.get_last_raw_message_by_subject(&subjects).await {
-            Ok(message) => {
-                let header = |name: &str| message.headers.get(name).map(HeaderValue::as_str);
-                Ok(Some(headers::read(header, message.payload.clone())))
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(StreamError::new(error)),
-        }
-    }
-
-    /// Throws away what is on the stream of a domain's events.
-    pub(crate) async fn purge_events(&self, domain: &str) -> Result<(), StreamError> {
-        let stream = self
-            .context
-            .get_stream_no_info(subject::event_stream(&self.broker.namespace, domain))
-            .await
-            .map_err(StreamError::new)?;
-        stream.purge().await.map(drop).map_err(StreamError::new)
-    }
-
-    /// Makes the stream of a domain's events, if it is not there.
-    pub async fn ensure_events(&self, domain: &str) -> Result<(), StreamError> {
-        let config = stream::Config {
-            name: subject::event_stream(&self.broker.namespace, domain),
-            subjects: vec![subject::of_events(&self.broker.namespace, domain)],
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            max_age: EVENTS_KEPT,
-            num_replicas: self.broker.replicas,
-            allow_direct: true,
-            ..Default::default()
-        };
-        self.context.get_or_create_stream(config).await.map(drop).map_err(StreamError::new)
-    }
-
     /// Makes the queue of a domain's commands, if it is not there. No `max_age`: a command ends by being answered.
     pub async fn ensure_commands(&self, domain: &str) -> Result<(), StreamError> {
         let config = stream::Config {
@@ -125,7 +65,7 @@ impl Streams {
     }
 
     /// The consumer that all instances of a subscription share. Its stream is its owner's to make.
-    pub(crate) async fn subscriber(
+    pub async fn subscriber(
         &self,
         domain: &str,
         name: &str,
@@ -143,7 +83,7 @@ impl Streams {
     }
 
     /// The consumer that all instances of a domain's service share.
-    pub(crate) async fn worker(&self, domain: &str) -> Result<Consumer<pull::Config>, StreamError> {
+    pub async fn worker(&self, domain: &str) -> Result<Consumer<pull::Config>, StreamError> {
         self.ensure_commands(domain).await?;
         // Commands that wait to be delivered again must not keep new ones from being delivered; what is in memory is bounded by pulling.
         let config = pull::Config { max_ack_pending: -1, ..consumer(domain) };

@@ -4,13 +4,12 @@ use std::time::Duration;
 use event::{Record, headers};
 use ledger::{Delivery, EventDelivery, Input, Ledger, Means, Outcome};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::consume::{Held, consume};
 use crate::lanes::outcome;
 use crate::spans::process_event;
-use crate::{Lanes, Streams};
+use crate::{Broker, Lanes, Streams, Tasks};
 
 /// How often it is looked whether this version of the code owns the subscription.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -26,22 +25,26 @@ pub struct SubscriptionLoop {
     pub service: String,
     pub domain: String,
     pub aggregates: Vec<&'static str>,
-    pub streams: Streams,
+    pub broker: Broker,
     pub lanes: Lanes,
     pub ledger: Ledger,
 }
 
 impl SubscriptionLoop {
     /// Runs until told to stop. What was taken from the stream by then is finished by `tasks`.
-    pub async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(self, streams: Streams, stop: CancellationToken, tasks: Tasks) {
         let this = Arc::new(self);
         let group = this.group();
-        let open = || this.streams.subscriber(&this.domain, &group, &this.aggregates);
+        let open = || streams.subscriber(&this.domain, &group, &this.aggregates);
         while let Some(()) = stop.run_until_cancelled(this.owned(true)).await {
             let lost = stop.child_token();
             let consuming = consume(&group, &lost, open, |held| {
                 let (this, tasks) = (Arc::clone(&this), tasks.clone());
-                async move { this.take(held, &tasks).await }
+                async move {
+                    if let Some(settled) = this.take(held).await {
+                        tasks.spawn(settled);
+                    }
+                }
             });
             let watching = async {
                 this.owned(false).await;
@@ -65,18 +68,20 @@ impl SubscriptionLoop {
     }
 
     /// The name of the consumer.
-    fn group(&self) -> String {
+    pub fn group(&self) -> String {
         format!("{}_{}", self.service, self.name)
     }
 
-    async fn take(self: Arc<Self>, held: Held, tasks: &TaskTracker) {
-        let record = match headers::read(|name| held.header(name), held.message.payload.clone()) {
+    /// Puts an event into its lane. What is left, waiting for what becomes of it and telling the broker, is for a task of its own.
+    pub async fn take(self: Arc<Self>, held: Held) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let record = match headers::read(|name| held.header(name), held.message.payload()) {
             Ok(record) => record,
             Err(error) => {
                 meter::UNREADABLE.counter(&[self.name]).increment(1);
                 // Whoever published this is no service of ours; the owner's log has nothing of it.
-                tracing::error!(%error, subject = %held.message.subject, "what came as an event is none, and was dropped");
-                return held.ack().await;
+                tracing::error!(%error, subject = held.message.subject(), "what came as an event is none, and was dropped");
+                held.ack().await;
+                return None;
             }
         };
         let delivery = self.delivery(&held, record, Means::Stream);
@@ -92,12 +97,11 @@ impl SubscriptionLoop {
             };
             settle(held, outcome).await;
         };
-        tasks.spawn(settled.instrument(span));
+        Some(settled.instrument(span))
     }
 
     fn delivery(&self, held: &Held, record: Record, means: Means) -> Delivery {
-        let span =
-            process_event(&self.streams.broker.namespace, &self.group(), &record, held.delivery(&self.streams.broker));
+        let span = process_event(&self.broker.namespace, &self.group(), &record, held.delivery(&self.broker));
         trace::go_on(&span, &held.trace());
         let input = Input::Event(EventDelivery { subscription: self.name, record: Arc::new(record), means });
         Delivery { input, delivered: held.delivered(), span }
@@ -118,7 +122,7 @@ async fn settle(held: Held, outcome: Outcome) {
             held.give_back(delay).await;
         }
         Outcome::Stranger => {
-            tracing::warn!(subject = %held.message.subject, "an event of another log was dropped");
+            tracing::warn!(subject = held.message.subject(), "an event of another log was dropped");
             held.ack().await;
         }
         // Applied, or noted: what waits is read from the owner's log, so the stream need not keep it for us.

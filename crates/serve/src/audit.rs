@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Micros;
-use ledger::{Heads, KeyHead, Ledger, Place, process_now};
-use messaging::Streams;
+use ledger::{Heads, KeyHead, Ledger, Place};
+use messaging::Wire;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ const CHUNK: u64 = 200;
 pub(crate) struct Auditor {
     pub(crate) ledger: Ledger,
     pub(crate) owners: Owners,
-    pub(crate) streams: Streams,
+    pub(crate) wire: Arc<dyn Wire>,
     /// Rings when an audit is wanted now.
     pub(crate) wanted: Arc<Notify>,
     /// Told when an audit began, once every owner that can be reached was audited.
@@ -58,14 +58,15 @@ impl Auditor {
         let all = self.all();
         // At the start everything is to be audited, and again whenever the broker comes back.
         let mut left: BTreeSet<&Audited> = all.iter().collect();
-        let (mut connections, mut next) = (self.streams.connections(), self.next());
+        let (mut connections, mut next) = (self.wire.connections(), self.next());
         let names: BTreeSet<_> = all.iter().map(|audited| audited.subscription).collect();
         while let Some(wanted) = stop.run_until_cancelled(self.look_again()).await {
-            let reconnected = self.streams.connections() != connections;
-            connections = self.streams.connections();
+            let reconnected = self.wire.connections() != connections;
+            connections = self.wire.connections();
             // Whoever loses the broker does not wait for what was planned with it.
             next = next.min(self.next());
-            let whole = wanted || reconnected || process_now() >= next || *self.audited_until.borrow() == Micros(0);
+            let whole =
+                wanted || reconnected || self.ledger.about_now() >= next || *self.audited_until.borrow() == Micros(0);
             if whole {
                 left = all.iter().collect();
                 next = self.next();
@@ -111,9 +112,9 @@ impl Auditor {
     }
 
     fn next(&self) -> Micros {
-        let every = if self.streams.is_connected() { EVERY } else { WITHOUT_BROKER };
+        let every = if self.wire.is_connected() { EVERY } else { WITHOUT_BROKER };
         let less = self.ledger.chance().below(u64::try_from(every.as_micros() / 4).unwrap_or(1));
-        process_now().plus(every.saturating_sub(Duration::from_micros(less)))
+        self.ledger.about_now().plus(every.saturating_sub(Duration::from_micros(less)))
     }
 
     async fn audit(&self, audited: &Audited) -> Result<(), AuditError> {
@@ -134,7 +135,7 @@ impl Auditor {
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;
             let now = self.ledger.about_now();
             let on_its_way = |head: &KeyHead| now.since(head.time) < ON_ITS_WAY;
-            let behind = if self.streams.is_connected() && behind.iter().any(on_its_way) {
+            let behind = if self.wire.is_connected() && behind.iter().any(on_its_way) {
                 tokio::time::sleep(ON_ITS_WAY).await;
                 self.ledger.behind_of(subscription, behind).await?
             } else {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Delivery, Input, LEASE, Leased, Ledger, Outcome};
-use messaging::{Committed, Lanes};
+use messaging::{Committed, Lanes, Tasks};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 /// An attempt is given up before its lease ends, so that no two are under way at once.
@@ -29,12 +28,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Runs until told to stop. What was begun by then is finished by `tasks`.
-    pub(crate) async fn run(
-        self,
-        mut leased: mpsc::UnboundedReceiver<Leased>,
-        stop: CancellationToken,
-        tasks: TaskTracker,
-    ) {
+    pub(crate) async fn run(self, mut leased: mpsc::UnboundedReceiver<Leased>, stop: CancellationToken, tasks: Tasks) {
         let this = Arc::new(self);
         let wished = this.committed.wished();
         let mut tick = tokio::time::interval(TICK);
@@ -43,7 +37,7 @@ impl Worker {
         loop {
             tokio::select! { biased;
                 () = stop.cancelled() => break,
-                Some(one) = leased.recv() => drop(tasks.spawn(Arc::clone(&this).act_and_make_room(one, stop.clone()))),
+                Some(one) = leased.recv() => tasks.spawn(Arc::clone(&this).act_and_make_room(one, stop.clone())),
                 () = wished.notified() => this.take(&tasks).await,
                 _ = tick.tick() => this.take(&tasks).await,
             }
@@ -55,18 +49,18 @@ impl Worker {
     }
 
     /// Takes what nobody has leased: wished by another instance, begun before a crash, or more than there was room for.
-    async fn take(self: &Arc<Self>, tasks: &TaskTracker) {
+    async fn take(self: &Arc<Self>, tasks: &Tasks) {
         loop {
             let leased = self.ledger.lease_effects(LEASE, CHUNK).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "effects cannot be leased");
                 Vec::new()
             });
             let full = leased.len() as u64 == CHUNK;
-            let under_way: Vec<_> = leased.into_iter().map(|one| tasks.spawn(Arc::clone(self).act(one))).collect();
+            let acts = futures::future::join_all(leased.into_iter().map(|one| Arc::clone(self).act(one)));
             if !full {
-                return;
+                return tasks.spawn(async { drop(acts.await) });
             }
-            futures::future::join_all(under_way).await;
+            acts.await;
         }
     }
 

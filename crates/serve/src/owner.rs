@@ -175,7 +175,7 @@ pub(crate) fn malformed(message: &str) -> Status {
 
 /// An [`Owner`] as a tower service over HTTP.
 #[derive(Clone)]
-pub(crate) struct Calls(pub(crate) Arc<Owner>);
+pub struct Calls(pub(crate) Arc<Owner>);
 
 impl tower::Service<Request<Body>> for Calls {
     type Response = Response<Body>;

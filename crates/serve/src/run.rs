@@ -4,28 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event::{Access, Delivery as Travel, Kind, Method, Micros, Schema};
-use identity::{OwnerKeys, PairKey, Sealer, Verifier};
-use ledger::{Chance, Clock, CommandResult, Delivery, Ledger, OpenError, Outcome, Retry};
-use messaging::{Broker, CommandLoop, Committed, ConnectError, Lanes, Relay, Streams, SubscriptionLoop};
-use tokio::sync::{Notify, oneshot, watch};
+use identity::{OwnerKeys, PairKey, Sealer};
+use ledger::{Chance, Clock, Ledger, OpenError, Retry};
+use messaging::{Broker, ConnectError, Streams, Tasks};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
-use crate::audit::Auditor;
-use crate::consistency::Consistency;
-use crate::effects::Worker;
-use crate::heal::Healer;
-use crate::intake::Judge;
+use crate::node::{BEFORE_START, Node, Wiring};
 use crate::opened::Opened;
-use crate::owner::{Calls, Owner};
+use crate::owner::Calls;
 use crate::owners::{Owners, Server};
-use crate::redriven::Redriven;
 use crate::sample::sample;
 use crate::service::Service;
-use crate::timers::Timers;
 use crate::transport::{self, Incoming, Limits, Tls};
 use crate::watch::{Bell, Rings};
 
@@ -67,9 +59,6 @@ pub enum RunError {
 /// How long what is under way may take when the service is told to stop. Whatever is left is delivered again, to another instance.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// How long a start waits for the broker to say where its stream ends. Without an answer the service serves, and asks later.
-const BEFORE_START: Duration = Duration::from_secs(1);
-
 /// How long the broker may take to answer before that is worth a warning.
 const REACH: Duration = Duration::from_secs(5);
 
@@ -89,59 +78,37 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
         return Err(RunError::Missing { service: name, methods: missing.join(", ") });
     }
     let opened = Arc::new(open(service, &config).await?);
-    let ledger = opened.ledger.clone();
-    let (committed, to_relay, to_worker) = Committed::new();
-    let lane_tasks = TaskTracker::new();
-    let lanes = Lanes::start(&ledger, &committed, &lane_tasks);
-    for delivery in opened.at_start(ledger.about_now()) {
-        at_start(name, delivery, &lanes).await?;
-    }
-
     let client = messaging::connect(&config.broker, name).await?;
-    let streams = Streams::new(client.clone(), &config.broker);
-    let relay = Relay { domain: name.to_owned(), streams: streams.clone(), ledger: ledger.clone() };
     // Before anything is appended: a broker that is there may know more than a log that was restored.
-    let meeting = async {
-        messaging::reached(&client, &config.broker.url, BEFORE_START).await.is_ok() && relay.meet_stream().await
-    };
-    let _ = tokio::time::timeout(BEFORE_START, meeting).await;
-    let relay_stop = CancellationToken::new();
-    let relaying = tokio::spawn(relay.run(to_relay, relay_stop.clone()));
-
-    let tasks = TaskTracker::new();
+    let _ = messaging::reached(&client, &config.broker.url, BEFORE_START).await;
+    let (tasks, streams) = (Tasks::new(), Streams::new(client.clone(), &config.broker));
     tasks.spawn(warn_if_unreached(client, config.broker.url.clone(), stop.clone()));
-    let owners = owners(&ledger, name, &config)?;
-    let judge = Judge {
-        consistency: Consistency::new(Arc::clone(&opened), owners.clone()),
-        opened,
-        verifier: Arc::new(Verifier::new(config.keys.clone())),
-    };
-    start_loops(&judge, &streams, &lanes, (&stop, &tasks));
-    start_healing(&config, &judge, owners.clone(), (&streams, &lanes), (&stop, &tasks));
-    let worker = Worker { ledger: ledger.clone(), lanes: lanes.clone(), committed };
-    tasks.spawn(worker.run(to_worker, stop.clone(), tasks.clone()));
     if crate::metrics::are_installed() {
-        tasks.spawn(sample(ledger.clone(), stop.clone()));
+        tasks.spawn(sample(opened.ledger.clone(), stop.clone()));
     }
-
-    let owner = Owner { judge, lanes, bell: bell(name, streams), owners, stop: stop.clone() };
+    let wiring = Wiring {
+        broker: config.broker.clone(),
+        wire: Arc::new(streams.clone()),
+        owners: owners(&opened.ledger, name, &config)?,
+        keys: config.keys.clone(),
+        bell: bell(name, streams.clone()),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+    };
+    let Node { calls, commands, subscriptions, running } = Node::start(opened, wiring).await?;
+    if let Some(commands) = commands {
+        tasks.spawn(commands.run(streams.clone(), stop.clone(), tasks.clone()));
+    }
+    for subscription in subscriptions {
+        tasks.spawn(subscription.run(streams.clone(), stop.clone(), tasks.clone()));
+    }
     // Whoever started us may not care.
     let _ = ready.send(());
-    serve_calls(owner, &config, incoming, &stop).await?;
-
-    tasks.close();
-    let drained = tokio::time::timeout(DRAIN, async {
-        tasks.wait().await;
-        lane_tasks.close();
-        lane_tasks.wait().await;
-        relay_stop.cancel();
-        // A relay that panicked has nothing left to say.
-        let _ = relaying.await;
-    });
-    if drained.await.is_err() {
+    serve_calls(calls, &config, incoming, &stop).await?;
+    if tokio::time::timeout(DRAIN, running.drained()).await.is_err() {
         tracing::warn!(service = name, "not everything was finished in time; it will be delivered again");
     }
-    ledger.close().await.map_err(|source| RunError::Ledger { service: name, source })
+    running.close().await
 }
 
 /// What rings for those who watch: the service's own events, from whichever instance.
@@ -168,93 +135,10 @@ async fn open(mut service: Service, config: &Config) -> Result<Opened, RunError>
     opened.map_err(|source| RunError::Ledger { service: name, source })
 }
 
-/// Whether anything ever comes through the queue of this domain.
-fn has_durable_commands(schema: &Schema, domain: &str) -> bool {
-    let durable = |method: &Method| {
-        method.kind == Kind::Command && method.access != Access::Internal && method.delivery == Travel::Durable
-    };
-    schema.methods().any(|method| method.domain == domain && durable(method))
-}
-
-/// What the broker brings: from the queue, and from the streams.
-fn start_loops(judge: &Judge, streams: &Streams, lanes: &Lanes, (stop, tasks): (&CancellationToken, &TaskTracker)) {
-    let opened = &judge.opened;
-    if has_durable_commands(&opened.schema, opened.name) {
-        let judge = judge.clone();
-        let commands = CommandLoop {
-            domain: opened.name.to_owned(),
-            streams: streams.clone(),
-            lanes: lanes.clone(),
-            intake: Arc::new(move |incoming| {
-                let judge = judge.clone();
-                Box::pin(async move { judge.queued(incoming).await })
-            }),
-        };
-        tasks.spawn(commands.run(stop.clone(), tasks.clone()));
-    }
-    for subscription in opened.ledger.handlers().subscriptions() {
-        let mut by_domain: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
-        for followed in subscription.follows() {
-            by_domain.entry(followed.domain).or_default().push(followed.aggregate);
-        }
-        for (domain, aggregates) in by_domain {
-            let pump = SubscriptionLoop {
-                name: subscription.name,
-                service: opened.name.to_owned(),
-                domain,
-                aggregates,
-                streams: streams.clone(),
-                lanes: lanes.clone(),
-                ledger: opened.ledger.clone(),
-            };
-            tasks.spawn(pump.run(stop.clone(), tasks.clone()));
-        }
-    }
-}
-
-/// What brings itself: keys that wait, timers, and commands that an operator has driven again.
-fn start_healing(
-    config: &Config,
-    judge: &Judge,
-    owners: Owners,
-    (streams, lanes): (&Streams, &Lanes),
-    (stop, tasks): (&CancellationToken, &TaskTracker),
-) {
-    let opened = &judge.opened;
-    let audit = Arc::new(Notify::new());
-    let (tell_audited, audited_until) = watch::channel(Micros(0));
-    let (tell, read_until) = watch::channel(Micros(0));
-    let healer = Healer {
-        service: opened.name,
-        namespace: config.broker.namespace.clone(),
-        ledger: opened.ledger.clone(),
-        lanes: lanes.clone(),
-        owners: owners.clone(),
-        schema: Arc::clone(&opened.schema),
-        audited_until,
-        read_until: tell,
-    };
-    tasks.spawn(healer.run(stop.clone()));
-    let auditor = Auditor {
-        ledger: opened.ledger.clone(),
-        owners,
-        streams: streams.clone(),
-        wanted: Arc::clone(&audit),
-        audited_until: tell_audited,
-    };
-    tasks.spawn(auditor.run(stop.clone()));
-    let redriven = Redriven { judge: judge.clone(), lanes: lanes.clone() };
-    tasks.spawn(redriven.run(stop.clone()));
-    if opened.ledger.handlers().has_timers() {
-        let timers = Timers { ledger: opened.ledger.clone(), lanes: lanes.clone(), read_until, audit };
-        tasks.spawn(timers.run(stop.clone()));
-    }
-}
-
 fn owners(ledger: &Ledger, name: &str, config: &Config) -> Result<Owners, transport::Error> {
     let server = |address: &String| {
         let channel = transport::channel(address, config.tls.as_ref())?;
-        Ok(Server { address: address.clone(), channel })
+        Ok(Server { address: address.clone(), peer: channel.into() })
     };
     let called = config.endpoints.iter().filter(|(domain, _)| config.pair_keys.contains_key(*domain));
     let servers: Result<_, transport::Error> =
@@ -264,7 +148,7 @@ fn owners(ledger: &Ledger, name: &str, config: &Config) -> Result<Owners, transp
 
 /// Answers calls until told to stop, and then those that were begun.
 async fn serve_calls(
-    owner: Owner,
+    calls: Calls,
     config: &Config,
     incoming: TcpIncoming,
     stop: &CancellationToken,
@@ -272,10 +156,10 @@ async fn serve_calls(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let mut routes = Routes::new(health_service);
-    let calls = tower::ServiceExt::<http::Request<tonic::body::Body>>::map_request(
-        Calls(Arc::new(owner)),
-        |request: http::Request<_>| request.map(tonic::body::Body::new),
-    );
+    let calls =
+        tower::ServiceExt::<http::Request<tonic::body::Body>>::map_request(calls, |request: http::Request<_>| {
+            request.map(tonic::body::Body::new)
+        });
     let router = std::mem::take(routes.axum_router_mut()).fallback_service(calls);
     let stopping = {
         let stop = stop.clone();
@@ -298,11 +182,4 @@ async fn serve_calls(
         () = overdue => {}
     }
     Ok(())
-}
-
-async fn at_start(service: &'static str, delivery: Delivery, lanes: &Lanes) -> Result<(), RunError> {
-    match lanes.submit(delivery).await {
-        Outcome::Ended(ended) if matches!(ended.result, CommandResult::Completed(_)) => Ok(()),
-        outcome => Err(RunError::AtStart { service, outcome: format!("{outcome:?}") }),
-    }
 }

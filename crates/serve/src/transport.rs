@@ -3,6 +3,7 @@
 
 mod channel;
 mod incoming;
+mod peer;
 mod seats;
 mod timeout;
 mod tls;
@@ -15,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 
 pub use channel::{channel, stream_channel};
 pub use incoming::{Connection, Connections, Incoming, raise_open_files};
+pub use peer::{Answer, Peer};
 pub use seats::{Seat, Seats, network};
 pub use timeout::timeout_in;
 pub use tls::Tls;

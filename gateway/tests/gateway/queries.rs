@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::{ConsistencyToken, History, Key, Micros, Record, TraceContext, headers, subject};
+use messaging::Wire as _;
 use proto::order::v1::{GetOrderRequest, ListOrdersRequest, WatchOrderRequest, WatchOrderResponse};
 use proto::registration::v1::LogoutSuccess;
 use proto::{Message as _, Name as _};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use event::{History, Id, Key, Micros, Record, TraceContext, headers, subject};
 use futures::StreamExt as _;
 use millrace_messaging::queue::{Command, Queue, QueueError};
-use millrace_messaging::{Broker, Client, Streams};
+use millrace_messaging::{Broker, Client, Streams, Wire as _};
 use proto::Message as _;
 use proto::command::v1::{DeliverResponse, Receipt};
 use testkit::{NatsServer, eventually};
