@@ -9,10 +9,7 @@ use testkit::{NatsServer, within};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use super::balancer::Balancer;
-use super::gateways::serves;
-use super::metrics::total;
-use super::processes::{Database, Processes, channel, free_address};
+use crate::{Balancer, Database, Processes, channel, free_address, serves, total};
 
 /// What is under way when a service is told to stop may take so long.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -21,14 +18,17 @@ const DRAIN: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Several instances of each service on Postgres, each kind behind one address, and two gateways. They end with the value.
-pub(crate) struct Fleet {
-    pub(crate) processes: Processes,
+#[derive(Debug)]
+pub struct Fleet {
+    /// What its instances are started with and have said. None of them runs in here.
+    pub processes: Processes,
     instances: BTreeMap<Role, Vec<Instance>>,
     balancers: BTreeMap<Role, Balancer>,
     /// Its own broker; one of several nodes is its test's.
     nats: Option<NatsServer>,
 }
 
+#[derive(Debug)]
 struct Instance {
     child: Child,
     address: SocketAddr,
@@ -37,7 +37,7 @@ struct Instance {
 
 impl Fleet {
     /// So many instances of each service, which start at the same time on empty databases.
-    pub(crate) async fn start(each: usize) -> Self {
+    pub async fn start(each: usize) -> Self {
         let nats = NatsServer::start().await;
         let mut this = Self::gateways_at(nats.url(), &[]).await;
         this.nats = Some(nats);
@@ -48,7 +48,7 @@ impl Fleet {
     }
 
     /// Two gateways and no service yet, at a broker. All that is started has these variables.
-    pub(crate) async fn gateways_at(nats_url: String, variables: &[(&str, String)]) -> Self {
+    pub async fn gateways_at(nats_url: String, variables: &[(&str, String)]) -> Self {
         let mut processes = Processes::prepare(Database::Postgres, nats_url).await;
         processes.set(variables);
         let mut balancers = BTreeMap::new();
@@ -61,17 +61,18 @@ impl Fleet {
         this
     }
 
-    pub(crate) fn gateways(&self) -> [Channel; 2] {
+    /// A connection to each gateway.
+    pub fn gateways(&self) -> [Channel; 2] {
         [0, 1].map(|number| channel(self.instances[&Role::Gateway][number].address))
     }
 
     /// What is started from now on has this variable, too.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.processes.set(&[(name, value.to_owned())]);
     }
 
     /// One more of each service.
-    pub(crate) async fn add_to_all(&mut self) {
+    pub async fn add_to_all(&mut self) {
         let added: Vec<_> = Role::services().map(|role| (role, self.spawn(role, &[]))).collect();
         for (role, address) in added {
             self.admit(role, address).await;
@@ -79,13 +80,13 @@ impl Fleet {
     }
 
     /// One more instance, with variables of its own. It is called once it serves.
-    pub(crate) async fn add(&mut self, role: Role, more: &[(&str, String)]) {
+    pub async fn add(&mut self, role: Role, more: &[(&str, String)]) {
         let address = self.spawn(role, more);
         self.admit(role, address).await;
     }
 
     /// Tells the oldest instance to stop, and sees that it has finished what it began within its deadline.
-    pub(crate) async fn retire_oldest(&mut self, role: Role) {
+    pub async fn retire_oldest(&mut self, role: Role) {
         let mut oldest = self.instances.get_mut(&role).unwrap().remove(0);
         if let Some(balancer) = self.balancers.get(&role) {
             balancer.remove(oldest.address);
@@ -100,7 +101,7 @@ impl Fleet {
     }
 
     /// Tells the first gateway to stop, and starts it again where clients know it.
-    pub(crate) async fn restart_first_gateway(&mut self) {
+    pub async fn restart_first_gateway(&mut self) {
         let address = self.instances[&Role::Gateway][0].address;
         self.retire_oldest(Role::Gateway).await;
         let metrics = free_address();
@@ -110,7 +111,7 @@ impl Fleet {
     }
 
     /// Waits until each instance of a role has counted such things.
-    pub(crate) async fn each_has(&self, role: Role, metric: &str, labels: &[&str]) {
+    pub async fn each_has(&self, role: Role, metric: &str, labels: &[&str]) {
         for (number, instance) in self.instances[&role].iter().enumerate() {
             within(PATIENCE, &format!("instance {number} of {role} has {metric} {labels:?}"), async || {
                 total(instance.metrics, metric, labels).await > 0.0

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::Processes;
+use crate::Processes;
 
 /// Customers who buy at the same time.
 const CUSTOMERS: usize = 4;
@@ -18,14 +18,15 @@ const ORDERS_MAX: usize = 100;
 const TO_SETTLE: Duration = Duration::from_secs(90);
 
 /// What one customer bought: the ids that the receipts told.
-pub(crate) struct Bought {
-    pub(super) customer: Customer,
-    pub(super) ids: BTreeSet<String>,
+#[derive(Debug)]
+pub struct Bought {
+    pub(crate) customer: Customer,
+    pub(crate) ids: BTreeSet<String>,
 }
 
 /// Customers place so many orders at least, and go on until `enough`; each under one key until the answer is known. Every tenth comes to
 /// nothing, because the card is declined.
-pub(crate) async fn buy(gateway: Channel, orders: usize, enough: CancellationToken) -> Vec<Bought> {
+pub async fn buy(gateway: Channel, orders: usize, enough: CancellationToken) -> Vec<Bought> {
     let shopping = (0..CUSTOMERS).map(|number| shop(gateway.clone(), number, orders / CUSTOMERS, &enough));
     futures::future::join_all(shopping).await
 }
@@ -49,7 +50,7 @@ async fn shop(gateway: Channel, number: usize, orders: usize, enough: &Cancellat
 }
 
 /// As a client does: what may still happen is asked for again, under the same key.
-pub(crate) async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
+pub async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: impl Fn() -> Call) -> T {
     loop {
         match call().await {
             Ok(answer) => return answer,
@@ -60,14 +61,14 @@ pub(crate) async fn retry<T, Call: Future<Output = Result<T, Status>>>(call: imp
 }
 
 /// A connection that breaks under a call shows as CANCELLED, UNKNOWN or INTERNAL, without details of ours.
-pub(super) fn may_still_happen(status: &Status) -> bool {
+pub fn may_still_happen(status: &Status) -> bool {
     let broken =
         matches!(status.code(), Code::Cancelled | Code::Unknown | Code::Internal) && status.details().is_empty();
     broken || matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
 }
 
 /// Waits until every order has ended, and checks that each is there once and that the money adds up.
-pub(crate) async fn settle(processes: &Processes, bought: &[Bought]) {
+pub async fn settle(processes: &Processes, bought: &[Bought]) {
     let mut expected = 0;
     for one in bought {
         let orders = ended_orders(one).await;

@@ -6,25 +6,28 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// One address for several instances, as a cluster has it: each connection goes to the next instance that accepts it, and ends with it.
-pub(crate) struct Balancer {
+#[derive(Debug)]
+pub struct Balancer {
     instances: Arc<Mutex<Vec<SocketAddr>>>,
     serving: JoinHandle<()>,
 }
 
 impl Balancer {
-    pub(crate) async fn at(address: SocketAddr) -> Self {
+    /// Listens there, and is in front of nothing yet.
+    pub async fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let instances: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
         let serving = tokio::spawn(serve(listener, Arc::clone(&instances)));
         Self { instances, serving }
     }
 
-    pub(crate) fn add(&self, instance: SocketAddr) {
+    /// New connections go there, too.
+    pub fn add(&self, instance: SocketAddr) {
         self.instances.lock().unwrap().push(instance);
     }
 
     /// New connections go to the others; those that there are stay.
-    pub(crate) fn remove(&self, instance: SocketAddr) {
+    pub fn remove(&self, instance: SocketAddr) {
         self.instances.lock().unwrap().retain(|one| *one != instance);
     }
 }

@@ -2,13 +2,12 @@
 
 use millrace::Role;
 use millrace::demo::{Customer, Person};
+use millrace_faults::{Fleet, Shoppers, retry, settle};
 use proto::registration::v1::LogoutRequest;
 use proto::registration::v1::registration_service_client::RegistrationServiceClient;
 use testkit::{NatsCluster, eventually};
 use tonic::Code;
 use tonic::transport::Channel;
-
-use crate::harness::{Fleet, Shoppers, retry, settle};
 
 const COMMANDS: &str = "millrace_commands_total";
 const EVENTS: &str = "millrace_subscription_events_total";

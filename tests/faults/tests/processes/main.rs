@@ -1,13 +1,12 @@
 //! What happens when processes die: each role a process of its own, as in production, killed with -9 while orders flow.
 #![cfg(test)]
 
-mod harness;
 mod many;
 
 use std::time::Duration;
 
-use harness::{Database, Processes, Shoppers, buy, settle};
 use millrace::Role;
+use millrace_faults::{Database, Processes, Shoppers, buy, serves, settle};
 use tokio_util::sync::CancellationToken;
 
 /// How often each role, and the broker, is killed.
@@ -68,7 +67,7 @@ async fn a_gateway_that_is_killed_costs_no_client_more_than_one_retry() {
     processes.kill_for_now(Role::Gateway).await;
     shoppers.bought(20).await;
     processes.start_again(Role::Gateway);
-    harness::serves(&gateways[0]).await;
+    serves(&gateways[0]).await;
     processes.kill_other_gateway();
     shoppers.bought(20).await;
     let (bought, retried) = shoppers.leave().await;

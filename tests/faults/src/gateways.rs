@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::customers::{Bought, may_still_happen, retry};
+use crate::{Bought, may_still_happen, retry};
 
 /// Customers who buy at the same time. They begin at one gateway and the other by turns.
 const SHOPPERS: usize = 8;
@@ -25,7 +25,8 @@ const ORDERS_MAX: usize = 100;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Customers who know two gateways, and go to the other one when a call fails.
-pub(crate) struct Shoppers {
+#[derive(Debug)]
+pub struct Shoppers {
     tasks: JoinSet<(Bought, usize)>,
     /// How much each has.
     bought: watch::Receiver<[usize; SHOPPERS]>,
@@ -34,7 +35,7 @@ pub(crate) struct Shoppers {
 
 impl Shoppers {
     /// They pay with cards of this kind.
-    pub(crate) async fn enter(gateways: &[Channel; 2], card: &'static str) -> Self {
+    pub async fn enter(gateways: &[Channel; 2], card: &'static str) -> Self {
         for gateway in gateways {
             serves(gateway).await;
         }
@@ -48,13 +49,13 @@ impl Shoppers {
     }
 
     /// Waits until they have bought so many more.
-    pub(crate) async fn bought(&mut self, more: usize) {
+    pub async fn bought(&mut self, more: usize) {
         let until = self.bought.borrow().iter().sum::<usize>() + more;
         self.wait_for(|bought| bought.iter().sum::<usize>() >= until).await;
     }
 
     /// Waits until each has bought one more: whatever they were at is over, so what happens next meets other calls.
-    pub(crate) async fn all_went_on(&mut self) {
+    pub async fn all_went_on(&mut self) {
         let before = *self.bought.borrow();
         self.wait_for(|bought| bought.iter().zip(before).all(|(now, before)| *now > before)).await;
     }
@@ -65,7 +66,7 @@ impl Shoppers {
     }
 
     /// What each has bought, and how many calls were made again.
-    pub(crate) async fn leave(self) -> (Vec<Bought>, usize) {
+    pub async fn leave(self) -> (Vec<Bought>, usize) {
         self.enough.cancel();
         let (bought, retried): (Vec<_>, Vec<_>) = self.tasks.join_all().await.into_iter().unzip();
         (bought, retried.into_iter().sum())
@@ -79,7 +80,7 @@ fn tally(bought: &watch::Sender<[usize; SHOPPERS]>, number: usize) -> impl Fn() 
 }
 
 /// Waits until a gateway does.
-pub(crate) async fn serves(gateway: &Channel) {
+pub async fn serves(gateway: &Channel) {
     within(PATIENCE, "the gateway serves", async || {
         let request = HealthCheckRequest { service: String::new() };
         HealthClient::new(gateway.clone()).check(request).await.is_ok()

@@ -11,27 +11,32 @@ use sea_orm::ConnectionTrait as _;
 use testkit::{NatsServer, TempDir, eventually};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::executable;
+
 /// Where the services keep their data.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Database {
+pub enum Database {
     Sqlite,
     Postgres,
 }
 
 /// Each role as a process. They end with the value.
-pub(crate) struct Processes {
+#[derive(Debug)]
+pub struct Processes {
     running: BTreeMap<Role, Child>,
     /// A second gateway, if there is one.
     other: Option<(Child, SocketAddr)>,
     variables: BTreeMap<String, String>,
     addresses: BTreeMap<Role, SocketAddr>,
-    pub(crate) provider: String,
+    /// Where the payment provider keeps its books.
+    pub provider: String,
     nats: Option<NatsServer>,
     folder: TempDir,
 }
 
 impl Processes {
-    pub(crate) async fn start(database: Database) -> Self {
+    /// One of each role, and a broker.
+    pub async fn start(database: Database) -> Self {
         let nats = NatsServer::start().await;
         let mut this = Self::prepare(database, nats.url()).await;
         this.nats = Some(nats);
@@ -42,7 +47,7 @@ impl Processes {
     }
 
     /// All that processes need; none runs yet.
-    pub(super) async fn prepare(database: Database, nats_url: String) -> Self {
+    pub async fn prepare(database: Database, nats_url: String) -> Self {
         let folder = testkit::folder();
         let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let template = match database {
@@ -68,47 +73,49 @@ impl Processes {
         Self { running: BTreeMap::new(), other: None, variables, addresses, provider, nats: None, folder }
     }
 
-    pub(crate) fn gateway(&self) -> Channel {
+    /// A connection to the gateway.
+    pub fn gateway(&self) -> Channel {
         channel(self.addresses[&Role::Gateway])
     }
 
     /// Runs a second gateway, which shares nothing with the first but the broker and the services.
-    pub(crate) fn add_gateway(&mut self) -> Channel {
+    pub fn add_gateway(&mut self) -> Channel {
         let address = free_address();
         self.other = Some((self.spawn(Role::Gateway, address, &[]), address));
         channel(address)
     }
 
     /// Kills the second gateway at once, for good.
-    pub(crate) fn kill_other_gateway(&mut self) {
+    pub fn kill_other_gateway(&mut self) {
         let (mut child, _) = self.other.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// Kills a role's process at once, and leaves it dead until it is [started](Self::start_again).
-    pub(crate) async fn kill_for_now(&mut self, role: Role) {
+    pub async fn kill_for_now(&mut self, role: Role) {
         self.end(role, Signal::KILL).await;
     }
 
-    pub(crate) fn start_again(&mut self, role: Role) {
+    /// Starts a role again that was [killed for now](Self::kill_for_now).
+    pub fn start_again(&mut self, role: Role) {
         self.run(role);
     }
 
     /// Kills a role's process at once, and starts it again.
-    pub(crate) async fn kill(&mut self, role: Role) {
+    pub async fn kill(&mut self, role: Role) {
         self.end(role, Signal::KILL).await;
         self.run(role);
     }
 
     /// Tells a role's process to stop, waits until it has, and starts it again.
-    pub(crate) async fn terminate(&mut self, role: Role) {
+    pub async fn terminate(&mut self, role: Role) {
         self.end(role, Signal::TERM).await;
         self.run(role);
     }
 
     /// Kills nats-server at once, and starts it again on the same store.
-    pub(crate) async fn kill_broker(&self) {
+    pub async fn kill_broker(&self) {
         let nats = self.nats.as_ref().unwrap();
         nats.kill();
         nats.restart().await;
@@ -126,23 +133,23 @@ impl Processes {
     }
 
     /// What is started from now on has these variables, too.
-    pub(super) fn set(&mut self, variables: &[(&str, String)]) {
+    pub fn set(&mut self, variables: &[(&str, String)]) {
         self.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     }
 
     /// Where the others call this role.
-    pub(super) fn address(&self, role: Role) -> SocketAddr {
+    pub fn address(&self, role: Role) -> SocketAddr {
         self.addresses[&role]
     }
 
     /// Starts a process, with more variables than all have.
-    pub(super) fn spawn(&self, role: Role, address: SocketAddr, more: &[(&str, String)]) -> Child {
+    pub fn spawn(&self, role: Role, address: SocketAddr, more: &[(&str, String)]) -> Child {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join(format!("{role}.log")))
             .unwrap();
-        Command::new(env!("CARGO_BIN_EXE_millrace"))
+        Command::new(executable())
             .args(["run", role.name(), "--listen", &format!("{role}={address}")])
             .env_clear()
             .envs(&self.variables)
@@ -154,12 +161,12 @@ impl Processes {
     }
 
     /// Whether any instance of a role has logged this.
-    pub(crate) fn said(&self, role: Role, words: &str) -> bool {
+    pub fn said(&self, role: Role, words: &str) -> bool {
         self.log(role).contains(words)
     }
 
     /// What the processes have said, for the report of a failure.
-    pub(crate) fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         Role::ALL.map(|role| format!("--- {role}\n{}", tail(&self.log(role)))).join("\n")
     }
 
@@ -181,7 +188,8 @@ impl Drop for Processes {
     }
 }
 
-pub(super) fn channel(address: SocketAddr) -> Channel {
+/// A connection that is made when it is first used, and again whenever it has ended.
+pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
@@ -192,7 +200,7 @@ fn tail(log: &str) -> String {
 
 /// Below the ephemeral ports, so that no outgoing connection takes it while its process is down; and from a block of the test process's own,
 /// so that no other test does.
-pub(super) fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let block = 12_000 + u16::try_from(std::process::id() % 100).unwrap() * PORTS;
     loop {

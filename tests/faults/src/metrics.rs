@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// The sum of a metric's samples that have these labels, at one instance; 0 if there are none, or it does not answer.
-pub(crate) async fn total(instance: SocketAddr, name: &str, labels: &[&str]) -> f64 {
+pub async fn total(instance: SocketAddr, name: &str, labels: &[&str]) -> f64 {
     let text = scrape(instance).await.unwrap_or_default();
     let of_metric = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
     let meant = of_metric.filter(|line| labels.iter().all(|label| line.contains(label)));
