@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model check deny help
+.PHONY: demo test up load model sim check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -16,6 +16,9 @@ load: ## What an order costs, against its raw parts and a hand-written path (mor
 
 model: ## Every way in which an order can go, and what goes wrong without each protection
 	@cargo run --quiet -p millrace-model
+
+sim: ## The services under a scheduler that a seed decides: SEEDS=n of them, or one SEED=n again (more by ARGS=--help)
+	@scripts/sim $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

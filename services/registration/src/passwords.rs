@@ -18,12 +18,14 @@ pub struct Hashing {
     pub at_once: usize,
     /// How many may wait for that, 64 by default. Whoever comes then is told to come later, so that a storm of logins costs bounded memory.
     pub waiting: usize,
+    /// Whether they are computed on threads of their own, as what takes long should be. A run that is to be repeated exactly has no others.
+    pub apart: bool,
 }
 
 impl Default for Hashing {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { strength: Params::DEFAULT, at_once: cores.min(8), waiting: 64 }
+        Self { strength: Params::DEFAULT, at_once: cores.min(8), waiting: 64, apart: true }
     }
 }
 
@@ -38,13 +40,14 @@ struct Pool {
     /// For those that are computed and those that wait.
     places: Arc<Semaphore>,
     computed: AtomicU64,
+    apart: bool,
 }
 
 impl Passwords {
     pub fn new(hashing: Hashing) -> Self {
-        let Hashing { strength, at_once, waiting } = hashing;
+        let Hashing { strength, at_once, waiting, apart } = hashing;
         let (threads, places) = (Arc::new(Semaphore::new(at_once)), Arc::new(Semaphore::new(at_once + waiting)));
-        Self(Arc::new(Pool { strength, threads, places, computed: AtomicU64::new(0) }))
+        Self(Arc::new(Pool { strength, threads, places, computed: AtomicU64::new(0), apart }))
     }
 
     /// How many hashes were computed so far, for whatever reason.
@@ -91,12 +94,17 @@ impl Passwords {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| busy())?;
         let thread = Arc::clone(&self.0.threads).acquire_owned().await.map_err(|_| busy())?;
         self.0.computed.fetch_add(1, Ordering::Relaxed);
-        let hashed = tokio::task::spawn_blocking(move || {
+        let work = move || {
             // Held until the work is done, even if nobody waits for it any more: a caller who hangs up must not make room for another.
             let _held = (place, thread);
             hash()
-        });
-        let hashed = hashed.await.map_err(|_| Error::Transient("hashing was interrupted".to_owned()))?;
+        };
+        let hashed = if self.0.apart {
+            let hashed = tokio::task::spawn_blocking(work).await;
+            hashed.map_err(|_| Error::Transient("hashing was interrupted".to_owned()))?
+        } else {
+            work()
+        };
         hashed.map_err(|error| Error::Failed(format!("a password cannot be hashed: {error}")))
     }
 }
@@ -115,7 +123,7 @@ mod tests {
 
     fn pool(passes: u32) -> Passwords {
         let strength = Params::new(64, passes, 1, None).unwrap();
-        Passwords::new(Hashing { strength, at_once: 1, waiting: 1 })
+        Passwords::new(Hashing { strength, at_once: 1, waiting: 1, apart: true })
     }
 
     #[tokio::test]

@@ -1,0 +1,227 @@
+//! What happens to the shop from outside: services and brokers die and come back, disks are older than they were, clocks are wrong.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::executor::Owner;
+use crate::fault::Fault;
+use crate::instance;
+use crate::sim::{SERVICES, Sim};
+use crate::simulation::Simulation;
+
+/// Something happens once in so many turns.
+const ODDS: u64 = 150;
+/// The longest that something is away.
+const AWAY: Duration = Duration::from_secs(40);
+
+/// What is under way.
+#[derive(Default)]
+pub struct Weather {
+    /// A copy of the broker's disk.
+    copied: Option<Broker>,
+    /// What the world's tasks have to say.
+    news: Arc<Mutex<News>>,
+}
+
+#[derive(Default)]
+struct News {
+    to_start: Vec<Owner>,
+    stopped: Vec<Owner>,
+    broker_is_back: bool,
+    failures: Vec<String>,
+    /// Those that are neither there nor started yet.
+    away: BTreeMap<Owner, ()>,
+}
+
+impl Weather {
+    /// Has a service started with the next turn.
+    pub fn starts(&self, service: Owner) {
+        lock(&self.news).to_start.push(service);
+    }
+
+    /// Whether everybody is there.
+    pub fn is_fine(&self, sim: &Sim) -> bool {
+        sim.instances().len() == SERVICES.len() && !sim.wired().is_away
+    }
+
+    /// What should never have happened.
+    pub fn take_failures(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.news).failures)
+    }
+}
+
+impl Simulation {
+    /// From now on all goes well.
+    pub(crate) fn heal(&mut self) {
+        self.sim.set_calm(true);
+        for service in SERVICES {
+            self.sim.skew(service, 0);
+        }
+        if self.sim.wired().is_away {
+            self.broker_comes_back();
+        }
+    }
+
+    /// What has been announced happens, and perhaps something else does.
+    pub(crate) async fn change_weather(&mut self) {
+        let (to_start, stopped, is_back) = {
+            let mut news = lock(&self.weather.news);
+            let is_back = std::mem::take(&mut news.broker_is_back);
+            (std::mem::take(&mut news.to_start), std::mem::take(&mut news.stopped), is_back)
+        };
+        for service in stopped {
+            self.executor.kill(service);
+            self.starts_after_a_while(service);
+        }
+        for service in to_start {
+            self.start(service);
+        }
+        if is_back && self.sim.wired().is_away {
+            self.broker_comes_back();
+        }
+        if !self.sim.is_calm() && self.sim.chance().below(ODDS) == 0 {
+            self.strike().await;
+        }
+    }
+
+    async fn strike(&mut self) {
+        let service = SERVICES[usize::try_from(self.sim.chance().below(SERVICES.len() as u64)).unwrap_or(0)];
+        match self.sim.chance().below(16) {
+            0..=4 => {
+                if self.sim.instance(service).is_some() {
+                    self.sim.note(Fault::Killed);
+                    self.kill(service);
+                }
+            }
+            5 | 6 => self.stop(service),
+            7 | 8 => self.broker_goes_away(),
+            9 => self.wipe(),
+            10 => self.rewind(),
+            11 => {
+                self.sim.note(Fault::ConsumersReset);
+                self.sim.wired().broker.reset_consumers();
+            }
+            12 | 13 => self.lose_a_message(),
+            14 => {
+                self.sim.note(Fault::ClockMoved);
+                let hour = 3_600_000_000;
+                let by = i64::try_from(self.sim.chance().below(2 * hour)).unwrap_or(0);
+                self.sim.skew(service, by - i64::try_from(hour).unwrap_or(0));
+            }
+            _ => {
+                self.sim.note(Fault::TimeLeapt);
+                tokio::time::advance(Duration::from_mins(1 + self.sim.chance().below(300))).await;
+            }
+        }
+    }
+
+    /// A service ends where it is, and is started again later.
+    pub(crate) fn kill(&mut self, service: Owner) {
+        self.sim.instances().remove(service);
+        self.executor.kill(service);
+        self.starts_after_a_while(service);
+    }
+
+    fn stop(&self, service: Owner) {
+        let Some(instance) = self.sim.instances().remove(service) else { return };
+        self.sim.note(Fault::Stopped);
+        let (stopped, news) = (instance.stopped(), Arc::clone(&self.weather.news));
+        drop(instance);
+        self.sim.spawn("world", async move {
+            // What does not end by then is killed.
+            let _ = tokio::time::timeout(Duration::from_secs(20), stopped).await;
+            lock(&news).stopped.push(service);
+        });
+    }
+
+    fn starts_after_a_while(&self, service: Owner) {
+        let news = Arc::clone(&self.weather.news);
+        let pause = self.a_while();
+        lock(&news).away.insert(service, ());
+        self.sim.spawn("world", async move {
+            tokio::time::sleep(pause).await;
+            lock(&news).to_start.push(service);
+        });
+    }
+
+    fn start(&self, service: Owner) {
+        let (sim, premises, news) = (self.sim.clone(), self.premises.clone(), Arc::clone(&self.weather.news));
+        self.sim.spawn(service, async move {
+            let started = instance::start(sim, premises, service).await;
+            let mut news = lock(&news);
+            news.away.remove(service);
+            if let Err(error) = started {
+                news.failures.push(format!("{service} does not start: {error}"));
+            }
+        });
+    }
+
+    fn broker_goes_away(&self) {
+        if self.sim.wired().is_away {
+            return;
+        }
+        self.sim.note(Fault::BrokerAway);
+        self.sim.wired().is_away = true;
+        let (news, pause) = (Arc::clone(&self.weather.news), self.a_while());
+        self.sim.spawn("world", async move {
+            tokio::time::sleep(pause).await;
+            lock(&news).broker_is_back = true;
+        });
+    }
+
+    fn broker_comes_back(&self) {
+        let mut wired = self.sim.wired();
+        wired.broker.restart();
+        wired.is_away = false;
+        wired.connections += 1;
+    }
+
+    fn wipe(&self) {
+        self.sim.note(Fault::BrokerWiped);
+        let mut wired = self.sim.wired();
+        wired.broker = Broker::default();
+        wired.connections += 1;
+        // The queues are made again by their owners, which a simulation does not pull from.
+        for service in SERVICES {
+            let queue = event::subject::command_stream(crate::sim::NAMESPACE, service);
+            wired.broker.ensure(&queue, crate::broker::Kind::Queue);
+        }
+    }
+
+    /// The disk becomes the copy that was taken last, or is copied.
+    fn rewind(&mut self) {
+        let mut wired = self.sim.wired();
+        let Some(copy) = self.weather.copied.take() else {
+            self.weather.copied = Some(wired.broker.clone());
+            return;
+        };
+        self.sim.note(Fault::BrokerRewound);
+        wired.broker = copy;
+        wired.broker.restart();
+        wired.connections += 1;
+    }
+
+    fn lose_a_message(&self) {
+        let mut wired = self.sim.wired();
+        let full: Vec<_> =
+            wired.broker.streams().filter(|(_, _, messages)| *messages > 0).map(|(name, _, many)| (name.to_owned(), many)).collect();
+        if full.is_empty() {
+            return;
+        }
+        let (stream, many) = &full[usize::try_from(self.sim.chance().below(full.len() as u64)).unwrap_or(0)];
+        let nth = usize::try_from(self.sim.chance().below(*many as u64)).unwrap_or(0);
+        if wired.broker.lose(stream, nth) {
+            self.sim.note(Fault::MessageLost);
+        }
+    }
+
+    fn a_while(&self) -> Duration {
+        Duration::from_millis(self.sim.chance().below(u64::try_from(AWAY.as_millis()).unwrap_or(1)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
