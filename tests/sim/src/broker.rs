@@ -77,13 +77,8 @@ pub enum Refused {
 impl Broker {
     /// Makes a stream, if it is not there.
     pub fn ensure(&mut self, name: &str, kind: Kind) {
-        let empty = || Stream {
-            kind,
-            messages: BTreeMap::new(),
-            last: 0,
-            ids: BTreeMap::new(),
-            consumers: BTreeMap::new(),
-        };
+        let empty =
+            || Stream { kind, messages: BTreeMap::new(), last: 0, ids: BTreeMap::new(), consumers: BTreeMap::new() };
         self.streams.entry(name.to_owned()).or_insert_with(empty);
     }
 
@@ -122,7 +117,9 @@ impl Broker {
         let due = consumer.pending.iter().filter(|(_, pending)| pending.due <= now).map(|(sequence, _)| *sequence);
         let wanted = |message: &Message| subjects.iter().any(|prefix| message.subject.starts_with(prefix));
         let unseen = stream.messages.range(consumer.brought + 1..).find(|(_, message)| wanted(message));
-        due.filter(|sequence| stream.messages.contains_key(sequence)).chain(unseen.map(|(sequence, _)| *sequence)).collect()
+        due.filter(|sequence| stream.messages.contains_key(sequence))
+            .chain(unseen.map(|(sequence, _)| *sequence))
+            .collect()
     }
 
     /// Brings a message to a consumer, which is made if it is not there.

@@ -76,7 +76,8 @@ impl Executor {
         if let Some(task) = self.tasks.get_mut(&number) {
             POLLED.set(task.owner);
             // Its turn ends where it waits, and not where the runtime finds that it had enough.
-            let poll = pin!(tokio::task::unconstrained(task.future.as_mut())).poll(&mut Context::from_waker(&task.waker));
+            let poll =
+                pin!(tokio::task::unconstrained(task.future.as_mut())).poll(&mut Context::from_waker(&task.waker));
             POLLED.set("");
             if poll.is_ready() {
                 self.tasks.remove(&number);

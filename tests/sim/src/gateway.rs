@@ -7,6 +7,7 @@ use bytes::Bytes;
 use event::{Id, Micros, headers, subject};
 use http::uri::PathAndQuery;
 use identity::{Principal, Sealer, seal};
+use ledger::operator::OPERATOR;
 use prost::{Message, Name};
 use proto::command::v1::{DeliverRequest, DeliverResponse, Seal, Statement};
 use serve::GATEWAY;
@@ -47,13 +48,34 @@ struct Command {
 
 impl Gateway {
     pub fn new(sim: Sim) -> Self {
-        let keys = SERVICES.map(|owner| (owner.to_owned(), master_key().owner(owner).pair(GATEWAY)));
-        Self { sim, sealer: Sealer::new(GATEWAY, keys), user: None, session: None }
+        Self::of(sim, GATEWAY)
+    }
+
+    /// What operators call from, which is no gateway.
+    pub fn of_operators(sim: Sim) -> Self {
+        Self::of(sim, OPERATOR)
+    }
+
+    fn of(sim: Sim, caller: &str) -> Self {
+        let keys = SERVICES.map(|owner| (owner.to_owned(), master_key().owner(owner).pair(caller)));
+        Self { sim, sealer: Sealer::new(caller, keys), user: None, session: None }
     }
 
     /// Sends a command until it has ended.
     pub async fn send<Q: Message + Name>(&self, id: Id, key: Option<Id>, request: &Q) -> DeliverResponse {
-        let command = self.command(id, key, request);
+        self.send_to(None, id, key, request).await
+    }
+
+    /// The same, to a service that is named because its method does not say it.
+    pub async fn send_to<Q: Message + Name>(
+        &self,
+        owner: Option<Owner>,
+        id: Id,
+        key: Option<Id>,
+        request: &Q,
+    ) -> DeliverResponse {
+        let mut command = self.command(id, key, request);
+        command.owner = owner.unwrap_or(command.owner);
         loop {
             if let Some(answer) = self.attempt(&command, self.sim.now()).await {
                 return answer;
@@ -82,10 +104,11 @@ impl Gateway {
     }
 
     fn seal(&self, command: &Command, accepted_at: Micros) -> Seal {
-        let principal = Principal { user: self.user, session: self.session, ..Principal::service(GATEWAY) };
+        let principal =
+            Principal { user: self.user, session: self.session, ..Principal::service(self.sealer.caller()) };
         let not_after = accepted_at.plus(GOOD_FOR);
         let statement = seal::statement(&principal, &command.method, &command.body, accepted_at, not_after);
-        let anonymous = self.user.is_none();
+        let anonymous = self.user.is_none() && self.sealer.caller() == GATEWAY;
         let statement = Statement { command_id: command.id.to_string(), anonymous, ..statement };
         let sealed = self.sealer.seal(command.owner, &statement);
         sealed.unwrap_or_else(|error| unreachable!("the gateway has a key for every owner: {error}"))

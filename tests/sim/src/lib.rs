@@ -12,6 +12,7 @@ mod gateway;
 mod history;
 mod instance;
 mod network;
+mod operator;
 mod promises;
 mod provider;
 mod sim;

@@ -75,8 +75,12 @@ fn main() -> ExitCode {
 fn twice(seed: u64, schema: &Arc<Schema>) -> ExitCode {
     let (first, second) = (run(seed, Arc::clone(schema)), run(seed, Arc::clone(schema)));
     let same = first.digest == second.digest;
-    tell(&format!("seed {seed}: {} turns, {} commands; the second run was {}", first.turns, first.commands,
-        if same { "the same" } else { "ANOTHER" }));
+    tell(&format!(
+        "seed {seed}: {} turns, {} commands; the second run was {}",
+        first.turns,
+        first.commands,
+        if same { "the same" } else { "ANOTHER" }
+    ));
     tell_faults(&first.faults);
     if !first.violations.is_empty() {
         tell_broken(&first);

@@ -18,9 +18,11 @@ use crate::executor::{Executor, Owner, polled};
 use crate::fault::Fault;
 use crate::history::History;
 use crate::instance::Premises;
+use crate::operator;
 use crate::promises;
 use crate::provider::SimulatedProvider;
 use crate::sim::{SERVICES, Sim};
+use crate::weather::Weather;
 
 /// Turns in which things go wrong.
 const TROUBLE: u64 = 6_000;
@@ -64,7 +66,9 @@ pub(crate) struct Simulation {
     doomed: Rc<Cell<Option<Owner>>>,
     turns: u64,
     digest: u64,
-    pub(crate) weather: crate::weather::Weather,
+    pub(crate) weather: Weather,
+    /// Whether databases are restored to older states in this run. It is one in four: much less is promised then.
+    pub(crate) restores: bool,
     _interceptor: Interceptor,
     _folder: TempDir,
 }
@@ -83,6 +87,7 @@ impl Simulation {
             passwords: easy_passwords(),
             answer_within: ANSWER_WITHIN[nth],
         };
+        let restores = sim.chance().below(4) == 0;
         let doomed: Rc<Cell<Option<Owner>>> = Rc::default();
         let interceptor = {
             let (sim, doomed) = (sim.clone(), Rc::clone(&doomed));
@@ -104,7 +109,8 @@ impl Simulation {
             doomed,
             turns: 0,
             digest: seed,
-            weather: crate::weather::Weather::default(),
+            weather: Weather::default(),
+            restores,
             _interceptor: interceptor,
             _folder: folder,
         }
@@ -127,6 +133,7 @@ impl Simulation {
             self.turn().await;
         }
         self.heal();
+        self.sim.spawn("world", operator::attend(self.sim.clone()));
         let mut violations = self.rest().await;
         // By any clock that there was.
         tokio::time::advance(CLOCKS_DIFFER).await;
@@ -138,7 +145,8 @@ impl Simulation {
             violations = self.rest().await;
         }
         if violations.is_empty() {
-            violations = promises::broken(&self.sim, &self.premises, &self.history.all()).await;
+            let told = self.history.all();
+            violations = promises::broken(&self.premises, &told, self.weather.is_restored()).await;
         }
         violations.extend(self.weather.take_failures());
         Report {

@@ -1,13 +1,16 @@
 //! What happens to the shop from outside: services and brokers die and come back, disks are older than they were, clocks are wrong.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::executor::Owner;
 use crate::fault::Fault;
+use crate::gateway::Gateway;
 use crate::instance;
+use crate::operator;
 use crate::sim::{SERVICES, Sim};
 use crate::simulation::Simulation;
 
@@ -21,6 +24,9 @@ const AWAY: Duration = Duration::from_secs(40);
 pub struct Weather {
     /// A copy of the broker's disk.
     copied: Option<Broker>,
+    /// Copies of databases, and how many of them were put back.
+    saved: BTreeMap<Owner, PathBuf>,
+    pub(crate) restored: u64,
     /// What the world's tasks have to say.
     news: Arc<Mutex<News>>,
 }
@@ -44,6 +50,11 @@ impl Weather {
     /// Whether everybody is there.
     pub fn is_fine(&self, sim: &Sim) -> bool {
         sim.instances().len() == SERVICES.len() && !sim.wired().is_away
+    }
+
+    /// Whether any service has less than it had.
+    pub fn is_restored(&self) -> bool {
+        self.restored > 0
     }
 
     /// What should never have happened.
@@ -88,7 +99,7 @@ impl Simulation {
 
     async fn strike(&mut self) {
         let service = SERVICES[usize::try_from(self.sim.chance().below(SERVICES.len() as u64)).unwrap_or(0)];
-        match self.sim.chance().below(16) {
+        match self.sim.chance().below(18) {
             0..=4 => {
                 if self.sim.instance(service).is_some() {
                     self.sim.note(Fault::Killed);
@@ -104,6 +115,8 @@ impl Simulation {
                 self.sim.wired().broker.reset_consumers();
             }
             12 | 13 => self.lose_a_message(),
+            14..=16 if self.restores && self.weather.saved.contains_key(service) => self.restore(service),
+            14..=16 if self.restores => self.save(service),
             14 => {
                 self.sim.note(Fault::ClockMoved);
                 let hour = 3_600_000_000;
@@ -122,6 +135,41 @@ impl Simulation {
         self.sim.instances().remove(service);
         self.executor.kill(service);
         self.starts_after_a_while(service);
+    }
+
+    /// Copies a service's database while it is down.
+    fn save(&mut self, service: Owner) {
+        if self.sim.instance(service).is_none() {
+            return;
+        }
+        self.sim.note(Fault::Killed);
+        self.kill(service);
+        let copy = self.premises.folder.join(format!("{service}.copy"));
+        match instance::copy(&self.premises.database(service), &copy) {
+            Ok(()) => drop(self.weather.saved.insert(service, copy)),
+            Err(error) => lock(&self.weather.news).failures.push(format!("{service} cannot be copied: {error}")),
+        }
+    }
+
+    /// Puts the copy back, and has an operator say so, as the manual has it.
+    fn restore(&mut self, service: Owner) {
+        let Some(copy) = self.weather.saved.get(service).cloned() else { return };
+        if self.sim.instance(service).is_none() {
+            return;
+        }
+        self.sim.note(Fault::DatabaseRestored);
+        self.weather.restored += 1;
+        self.kill(service);
+        if let Err(error) = instance::copy(&copy, &self.premises.database(service)) {
+            lock(&self.weather.news).failures.push(format!("{service} cannot be restored: {error}"));
+        }
+        let sim = self.sim.clone();
+        self.sim.spawn("world", async move {
+            while sim.instance(service).is_none() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            operator::raise(&sim, &Gateway::of_operators(sim.clone()), service).await;
+        });
     }
 
     fn stop(&self, service: Owner) {
@@ -205,8 +253,12 @@ impl Simulation {
 
     fn lose_a_message(&self) {
         let mut wired = self.sim.wired();
-        let full: Vec<_> =
-            wired.broker.streams().filter(|(_, _, messages)| *messages > 0).map(|(name, _, many)| (name.to_owned(), many)).collect();
+        let full: Vec<_> = wired
+            .broker
+            .streams()
+            .filter(|(_, _, messages)| *messages > 0)
+            .map(|(name, _, many)| (name.to_owned(), many))
+            .collect();
         if full.is_empty() {
             return;
         }

@@ -92,7 +92,8 @@ impl Wire for SimulatedWire {
         if lost || !self.is_connected() {
             return Err(away());
         }
-        let (stream, id) = (subject::event_stream(NAMESPACE, subject::domain_of(&record.type_name)), record.id.to_string());
+        let (stream, id) =
+            (subject::event_stream(NAMESPACE, subject::domain_of(&record.type_name)), record.id.to_string());
         let stored = self.0.wired().broker.publish(&stream, Some(&id), message_of(&record), self.0.now());
         let unanswered = self.0.strikes(Fault::PublicationUnanswered, 20);
         self.0.way().await;
