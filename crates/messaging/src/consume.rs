@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
 use event::{TraceContext, headers};
+use fault::{Protection, without};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -125,7 +126,13 @@ where
             Ok((place, messages.next().await))
         });
         match next.await.transpose()? {
-            Some((place, Some(message))) => on(Held { message: message.map_err(StreamError::new)?, place }).await,
+            Some((place, Some(message))) => {
+                let message = message.map_err(StreamError::new)?;
+                if without(Protection::AcknowledgeAfterCommit) {
+                    settle(&message, AckKind::Ack).await;
+                }
+                on(Held { message, place }).await;
+            }
             Some((_, None)) => return Ok(()),
             None => break,
         }

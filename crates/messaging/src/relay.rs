@@ -5,6 +5,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
 use event::{Record, headers, subject};
+use fault::{Protection, without};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -90,7 +91,7 @@ impl Relay {
                 _ = tick.tick(), if has_room => {
                     self.write_marks().await;
                     self.meet(&mut pass).await;
-                    if self.may_publish(&pass) {
+                    if self.may_publish(&pass) && !without(Protection::PublishingOfLeftovers) {
                         self.sweep(&mut pass).await;
                     } else if !self.streams.is_connected() {
                         tick.reset_after(CONNECTING);
@@ -154,6 +155,7 @@ impl Relay {
                 tracing::info!(domain = self.domain, epoch, "the stream is of an earlier epoch, and is emptied");
                 self.streams.purge_events(&self.domain).await?;
             }
+            _ if without(Protection::LogId) => {}
             // Another run's store, or somebody else's message. Subscribers drop it, and read what they lack from the log.
             _ => {
                 tracing::error!(domain = self.domain, "the stream ends in an event of another log, and is emptied");
