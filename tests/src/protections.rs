@@ -38,6 +38,15 @@ fn every_protection_has_tests_that_notice_and_they_exist() {
 }
 
 #[test]
+fn the_tests_that_notice_run_before_all_others() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".config/nextest.toml");
+    let config = fs::read_to_string(config).unwrap();
+    for test in Protection::ALL.iter().flat_map(|protection| noticed_by(*protection)) {
+        assert!(config.contains(&format!("test({})", test.name())), "{} is not among the first", test.name());
+    }
+}
+
+#[test]
 fn the_page_lists_every_protection_and_who_notices() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("PROMISES.md");
     let page = fs::read_to_string(page).unwrap();

@@ -74,7 +74,7 @@ impl Ledger {
                 heads.log_id, row.log_id
             )));
         }
-        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch);
+        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch && !without(Protection::Epoch));
         let place = if raised { Place::default() } else { heads.place };
         let compared_to = found.as_ref().and_then(|row| row.compared_to.clone()).or_else(|| raised.then(String::new));
         let row = followed_log::Model {

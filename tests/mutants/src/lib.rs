@@ -41,18 +41,22 @@ pub const fn noticed_by(protection: Protection) -> &'static [Test] {
         }
         Protection::GapHealing => &[Test(LEDGER, "events::reordered_events_are_applied_in_their_order")],
         Protection::OrderAfterParking => &[
-            Test(LEDGER, "poison::a_poison_event_is_tried_with_growing_delays_and_parks_only_its_key"),
+            Test(LEDGER, "poison::a_parked_key_stays_where_it_is_even_before_an_event_that_nobody_handles"),
             Test(LEDGER, "poison::a_poison_event_that_is_repaired_in_time_is_applied_in_order"),
         ],
         Protection::Audit => &[Test(LEDGER, "audit::a_last_event_that_the_stream_has_lost_is_noted_and_read")],
         Protection::PublishingOfLeftovers => {
             &[Test(SHOP, "scenarios::stream::what_was_committed_and_not_published_is_published_by_the_next")]
         }
-        Protection::ForkCheck => &[Test(LEDGER, "compare::a_forged_event_is_not_applied")],
+        Protection::ForkCheck => &[
+            Test(LEDGER, "compare::a_forged_event_is_not_applied"),
+            Test(LEDGER, "compare::what_acted_on_another_past_is_parked_and_listed"),
+        ],
         Protection::LogId => &[Test(LEDGER, "audit::events_of_another_log_are_dropped")],
         Protection::Epoch => &[
             Test(LEDGER, "audit::a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_raised"),
             Test(LEDGER, "compare::a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised"),
+            Test(LEDGER, "compare::a_replica_that_followed_another_past_is_derived_anew"),
         ],
         Protection::SubscriptionVersion => &[Test(LEDGER, "compare::a_raised_version_takes_over_and_compares")],
         Protection::AuditedPositionLast => {
@@ -63,7 +67,7 @@ pub const fn noticed_by(protection: Protection) -> &'static [Test] {
         Protection::NotFoundIsNoOutcome => {
             &[Test(BILLING, "payments::what_the_provider_never_heard_of_is_done_under_the_same_reference")]
         }
-        Protection::Seal => &[Test(IDENTITY, "altering_any_bit_of_it_is_noticed")],
+        Protection::Seal => &[Test(IDENTITY, "a_shortened_or_absent_mac_is_forged")],
         Protection::SessionCheck => &[Test(ORDER, "a_session_that_has_ended_places_no_order")],
         Protection::DenyByDefault => {
             &[Test(EVENT, "a_method_that_does_not_say_who_may_call_it_is_reachable_from_inside_alone")]

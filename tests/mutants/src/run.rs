@@ -57,7 +57,7 @@ pub fn tests(without: Option<Protection>, selection: &Selection) -> Result<Outco
 /// As `make test` runs it, so that nothing is built twice.
 fn nextest() -> Command {
     let mut command = Command::new("cargo");
-    command.args(["nextest", "run", "--workspace"]);
+    command.args(["nextest", "run", "--workspace"]).env("RUST_BACKTRACE", "0");
     command
 }
 
