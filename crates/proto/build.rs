@@ -70,11 +70,12 @@ fn implementations(pool: &DescriptorPool) -> Result<String> {
 fn write_debug(code: &mut String, message: &MessageDescriptor) -> Result<()> {
     writeln!(code, "impl ::core::fmt::Debug for {} {{", rust_path(message))?;
     writeln!(code, "  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{")?;
-    write!(code, "    f.debug_struct({:?})", message.name())?;
-    for field in message.fields().filter(|field| !is_hidden(field)) {
-        write!(code, ".field({0:?}, &self.r#{0})", field.name())?;
+    writeln!(code, "    let mut shown = f.debug_struct({:?});", message.name())?;
+    for field in message.fields() {
+        let test = if is_hidden(&field) { "if ::fault::without(::fault::Protection::Redaction) " } else { "" };
+        writeln!(code, "    {test}{{ shown.field({0:?}, &self.r#{0}); }}", field.name())?;
     }
-    writeln!(code, ".finish_non_exhaustive()\n  }}\n}}")?;
+    writeln!(code, "    shown.finish_non_exhaustive()\n  }}\n}}")?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const STEPS: [&[&str]; 11] = [
     &["millrace-serve"],
     &["millrace-registration", "millrace-user", "millrace-order", "millrace-billing", "millrace-gateway"],
     &["millrace"],
-    &["millrace-testkit", "millrace-load", "millrace-model", "millrace-sim"],
+    &["millrace-testkit", "millrace-load", "millrace-model", "millrace-mutants", "millrace-sim"],
     &["millrace-tests", "millrace-faults"],
 ];
 

@@ -10,6 +10,7 @@ mod invariants;
 mod lossy;
 mod page;
 mod promises;
+mod protections;
 mod sealing;
 mod secrets;
 mod shop;

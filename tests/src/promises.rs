@@ -12,7 +12,7 @@ fn named(page: &str) -> BTreeSet<&str> {
     page.split('`').skip(1).step_by(2).filter(is_test).collect()
 }
 
-fn sources(folder: &Path, all: &mut String) {
+pub(crate) fn sources(folder: &Path, all: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("target") {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use fault::{Protection, without};
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor, Value};
 
 use crate::subject::{domain_of, kebab};
@@ -172,6 +173,7 @@ impl Method {
                 2 => Access::Anonymous,
                 3 => Access::User,
                 4 => Access::Staff,
+                _ if without(Protection::DenyByDefault) => Access::User,
                 _ => Access::Internal,
             },
             delivery: if number("delivery") == 2 { Delivery::Direct } else { Delivery::Durable },
@@ -285,4 +287,27 @@ pub fn hidden_fields(message: &MessageDescriptor, test: fn(&FieldDescriptor) -> 
     let mut found = Vec::new();
     visit(message, test, &mut Vec::new(), &mut found);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_does_not_say_who_may_call_it_is_reachable_from_inside_alone() {
+        let schema = Schema::embedded().unwrap();
+        let rpc = schema.pool().get_extension_by_name("millrace.options.v1.rpc").unwrap();
+        let methods = schema.pool().services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        let says = |method: &MethodDescriptor| {
+            let options = method.options();
+            let rpc = options.get_extension(&rpc).into_owned();
+            rpc.as_message().and_then(|rpc| rpc.get_field_by_name("access")?.as_enum_number()).unwrap_or(0)
+        };
+        let silent: Vec<_> = methods.filter(|method| says(method) == 0).collect();
+        assert!(!silent.is_empty());
+        for method in silent {
+            let name = format!("{}/{}", method.parent_service().full_name(), method.name());
+            assert_eq!(schema.method(&name).unwrap().access, Access::Internal, "{name}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use event::{Id, Micros};
+use fault::{Protection, without};
 use proto::Message as _;
 use proto::command::v1::{Seal, Statement};
 use ring::{digest, hmac};
@@ -185,8 +186,9 @@ fn check_caller(seal: &Seal) -> Result<(), SealError> {
 }
 
 fn open(seal: &Seal, key: &PairKey, method: &str, body: &[u8]) -> Result<Verified, SealError> {
-    hmac::verify(&key.hmac(), &seal.statement, &seal.mac)
-        .map_err(|_| SealError::Forged { caller: seal.caller.clone() })?;
+    if hmac::verify(&key.hmac(), &seal.statement, &seal.mac).is_err() && !without(Protection::Seal) {
+        return Err(SealError::Forged { caller: seal.caller.clone() });
+    }
     let statement = Statement::decode(seal.statement.as_ref()).map_err(|_| SealError::Malformed("its statement"))?;
     if statement.method != method {
         return Err(SealError::WrongMethod { sealed: statement.method });

@@ -2,6 +2,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fault::{Protection, without};
 use ring::rand::SecureRandom;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -44,7 +45,7 @@ impl<const N: usize> Secret<N> {
 
 impl<const N: usize> fmt::Debug for Secret<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        if without(Protection::Redaction) { write!(f, "{:?}", self.0.as_slice()) } else { f.write_str("[redacted]") }
     }
 }
 

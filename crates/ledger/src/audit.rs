@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use event::{Id, Micros, Record, subject};
+use fault::{Protection, without};
 
 use crate::error::{Error, Result};
 use crate::heads::{Heads, KeyHead, Place, Since};
@@ -37,7 +38,7 @@ impl Ledger {
         let is_behind = |head: &KeyHead| {
             cursors.get(&head.key.to_string()).is_none_or(|cursor| standing(cursor, head) != Standing::Heard)
         };
-        Ok(heads.into_iter().filter(is_behind).collect())
+        Ok(heads.into_iter().filter(|head| is_behind(head) && !without(Protection::Audit)).collect())
     }
 
     /// Notes what was not heard: from now on these keys wait, and are read from their owner. How many there were.
@@ -73,7 +74,7 @@ impl Ledger {
                 heads.log_id, row.log_id
             )));
         }
-        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch);
+        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch && !without(Protection::Epoch));
         let place = if raised { Place::default() } else { heads.place };
         let compared_to = found.as_ref().and_then(|row| row.compared_to.clone()).or_else(|| raised.then(String::new));
         let row = followed_log::Model {
@@ -96,7 +97,7 @@ impl Ledger {
     pub(crate) fn is_known(&self, record: &Record) -> Option<bool> {
         let owner = subject::domain_of(&record.type_name);
         if self.0.name.strip_prefix("service/") == Some(owner) {
-            return Some(record.source == self.log_id());
+            return Some(record.source == self.log_id() || without(Protection::LogId));
         }
         let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
         let Some((log_id, epoch)) = known.get(owner) else {
@@ -107,7 +108,7 @@ impl Ledger {
         if record.epoch > *epoch {
             self.want_audit();
         }
-        Some(*log_id == record.source)
+        Some(*log_id == record.source || without(Protection::LogId))
     }
 
     /// Something was heard, or is asked for, that only an audit can clear up.

@@ -170,6 +170,16 @@ impl Book {
         self.receipts.insert(id, Entry { row, new, changed: true });
     }
 
+    /// What says that something was done, apart from what was done.
+    pub(crate) fn split_off_fences(&mut self) -> Self {
+        Self {
+            cursors: std::mem::take(&mut self.cursors),
+            receipts: std::mem::take(&mut self.receipts),
+            open_effects: std::mem::take(&mut self.open_effects),
+            ..Self::default()
+        }
+    }
+
     /// Writes all that changed, once per table, and hands out what was appended.
     pub(crate) fn write(self, writes: &mut Writes, now: Micros) -> Vec<Record> {
         let (mut new, mut locked) = (Vec::new(), Vec::new());

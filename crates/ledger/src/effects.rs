@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::{Key, Record};
+use fault::{Protection, without};
 use tracing::Span;
 
 use crate::delivery::{Answer, Caller};
@@ -97,7 +98,8 @@ impl Ledger {
     fn leased(&self, row: effect::Model, wish: Option<Arc<Record>>, epoch: i64) -> Option<Leased> {
         let (kind, _) = self.0.handlers.effects.get_key_value(row.kind.as_str())?;
         let reference = reference(&row.key, &row.kind, row.n);
-        let ask_first = row.state != effect::State::Wished || epoch > FIRST_EPOCH;
+        let may_be_done = row.state != effect::State::Wished || epoch > FIRST_EPOCH;
+        let ask_first = may_be_done && !without(Protection::AskFirst);
         let begun = Begun { wish: row.body.into(), reference, ask_first };
         Some(Leased {
             key: row.key.parse().ok()?,

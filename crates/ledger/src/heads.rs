@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use event::{History, Id, Key, Micros};
+use fault::{Protection, without};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -149,6 +150,9 @@ impl Ledger {
     /// The log was found to be older than what others have read of it. From now on no instance appends or publishes, until the
     /// [epoch is raised](Self::raise_epoch). Always an error, which says so.
     pub async fn suspend(&self, reason: &str) -> Result<()> {
+        if without(Protection::Epoch) {
+            return Ok(());
+        }
         let txn = self.0.db.begin().await?;
         let row = log::lock(&txn).await?;
         let behind = row.behind.clone().unwrap_or_else(|| reason.to_owned());

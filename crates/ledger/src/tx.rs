@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
+use fault::{Protection, without};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
@@ -192,7 +193,9 @@ impl Tx {
             return Ok(true);
         }
         let row = effect::lock_open(&self.txn, &aggregate.key, E::KIND).await?;
-        let Some(row) = row.filter(|row| row.state == effect::State::Wished) else { return Ok(false) };
+        let Some(row) = row.filter(|row| row.state == effect::State::Wished || without(Protection::Fence)) else {
+            return Ok(false);
+        };
         let withdrawn = effect::Model { state: effect::State::Withdrawn, ..row };
         write(&self.txn, |writes| effect::write(writes, [withdrawn])).await?;
         self.touched.wrote = true;
@@ -287,11 +290,17 @@ impl Tx {
     }
 
     /// Writes what was buffered, and commits. What was appended is to be published.
-    pub(crate) async fn commit(self) -> Result<Vec<Record>> {
+    pub(crate) async fn commit(mut self) -> Result<Vec<Record>> {
+        let fences = without(Protection::OneTransaction).then(|| self.book.split_off_fences());
         let mut writes = Writes::new(self.txn.get_database_backend());
         let appended = self.book.write(&mut writes, self.now);
         writes.run(&self.txn).await?;
         self.txn.commit().await?;
+        if let Some(fences) = fences {
+            let txn = self.ledger.0.db.begin().await?;
+            write(&txn, |writes| drop(fences.write(writes, self.now))).await?;
+            txn.commit().await?;
+        }
         Ok(appended)
     }
 

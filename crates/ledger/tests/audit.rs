@@ -62,7 +62,7 @@ async fn a_last_event_that_the_stream_has_lost_is_noted_and_read(shop: &Shop) {
     shop.one(streamed(&first)).await;
     let told = heads(2, &[&last]);
     let behind = shop.ledger.behind_of("replica", told.heads.clone()).await.unwrap();
-    assert_eq!(shop.ledger.note("replica", &behind).await.unwrap(), 1);
+    assert_eq!(shop.ledger.note("replica", &behind).await.unwrap(), 1, "what it has not heard of is noted");
     shop.ledger.audited("replica", "order", &told).await.unwrap();
     let due = shop.due().await;
     assert_eq!((due.len(), &due[0].key, due[0].revision, due[0].compare), (1, &order(id), 1, false));
@@ -95,7 +95,7 @@ async fn a_key_that_nobody_has_heard_of_is_found(shop: &Shop) {
 async fn events_of_another_log_are_dropped(shop: &Shop) {
     let mut stranger = created(shop.id(), 1, "");
     stranger.source = shop.id();
-    assert_eq!(shop.one(streamed(&stranger)).await, Outcome::Stranger);
+    assert_eq!(shop.one(streamed(&stranger)).await, Outcome::Stranger, "it is of another log");
     assert_eq!(shop.seen(&stranger.key).await, Vec::<i64>::new());
 }
 
@@ -129,7 +129,8 @@ async fn a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_ra
     let (_, place, _) = listed(&shop.ledger, Place::default(), ALL).await;
     let lost = Place { position: place.position, event_id: Some(created(shop.id(), 1, "").id) };
     let since = Since { log_id: Some(shop.ledger.log_id()), epoch: 1, place: lost };
-    let refused = shop.ledger.heads(&counters(), &since, ALL).await.unwrap_err().to_string();
+    let refused =
+        shop.ledger.heads(&counters(), &since, ALL).await.expect_err("it lacks what was read of it").to_string();
     assert!(refused.contains("older than what others have read"), "{refused}");
     let sell = command(shop.id(), counter, format!("sell 1 {counter}"));
     assert!(given_back(&shop.one(sell.clone()).await));

@@ -32,7 +32,7 @@ async fn a_forged_event_is_not_applied(shop: &Shop) {
     shop.one(streamed(&first)).await;
     let mut forged = created(id, 2, "write forged");
     forged.history = first.history;
-    assert_eq!(shop.one(streamed(&forged)).await, Outcome::Noted);
+    assert_eq!(shop.one(streamed(&forged)).await, Outcome::Noted, "its past is not what was applied");
     let due = one_due(shop).await;
     assert!(due.compare);
     let second = created(id, 2, "");

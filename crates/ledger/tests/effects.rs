@@ -36,7 +36,8 @@ async fn an_answer_is_taken_in_once(shop: &Shop) {
     let counter = charged(shop).await;
     let answers = shop.work().await;
     let [one, two] = [answers[0].clone(), answers[0].clone()];
-    assert_eq!(shop.batch([one.clone(), two]).await, [Outcome::Applied, Outcome::Duplicate]);
+    let outcomes = shop.batch([one.clone(), two]).await;
+    assert_eq!(outcomes, [Outcome::Applied, Outcome::Duplicate], "an answer is taken in once");
     assert_eq!(shop.one(one).await, Outcome::Duplicate);
     assert_eq!((shop.told(counter).await.paid, shop.log(counter).await.len()), (7, 3));
     let log = shop.log(counter).await;
@@ -52,7 +53,7 @@ async fn after_a_crash_the_provider_is_asked_first(shop: &Shop) {
     shop.forward(LEASE + SECOND);
     let answers = shop.work().await;
     let asked: Vec<bool> = lock(&shop.world.calls).iter().map(|(_, ask_first)| *ask_first).collect();
-    assert_eq!((asked, answers.len()), (vec![false, true], 1));
+    assert_eq!((asked, answers.len()), (vec![false, true], 1), "it may have been done: it is asked for first");
     let outcomes = shop.batch(lost.into_iter().chain(answers)).await;
     assert_eq!(outcomes, [Outcome::Applied, Outcome::Duplicate], "two workers, one answer");
     assert_eq!(shop.told(counter).await.paid, 7);

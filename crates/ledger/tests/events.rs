@@ -49,7 +49,7 @@ async fn reordered_events_are_applied_in_their_order(shop: &Shop) {
     let id = shop.id();
     let (first, second, third) = (created(id, 1, ""), created(id, 2, ""), created(id, 3, ""));
     let outcomes = shop.batch([&third, &first, &second].map(streamed)).await;
-    assert_eq!(outcomes, [Outcome::Gap, Outcome::Applied, Outcome::Applied]);
+    assert_eq!(outcomes, [Outcome::Gap, Outcome::Applied, Outcome::Applied], "what is missing is waited for");
     assert_eq!(shop.one(late(&third)).await, Outcome::Applied);
     assert_eq!(shop.seen(&order(id)).await, [1, 2, 3]);
 }

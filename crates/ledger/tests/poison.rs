@@ -72,7 +72,8 @@ async fn other_keys_flow_on_in_the_batch_of_a_poison_event(shop: &Shop) {
 async fn a_poison_event_that_is_repaired_in_time_is_applied_in_order(shop: &Shop) {
     let id = shop.id();
     let (poison, next) = (created(id, 1, "fail"), created(id, 2, ""));
-    assert_eq!(shop.batch([streamed(&poison), streamed(&next)]).await, [Outcome::Noted, Outcome::Noted]);
+    let outcomes = shop.batch([streamed(&poison), streamed(&next)]).await;
+    assert_eq!(outcomes, [Outcome::Noted, Outcome::Noted], "what comes behind it waits");
     shop.world.repair();
     shop.forward(SECOND);
     assert_eq!(shop.due().await[0].revision, 0);

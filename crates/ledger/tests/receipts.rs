@@ -40,8 +40,8 @@ async fn a_command_brought_again_gets_the_same_answer_byte_for_byte(shop: &Shop)
     let first = shop.one(sell.clone()).await;
     shop.act(counter, format!("sell 3 {counter}")).await;
     let again = shop.one(sell).await;
+    assert!(ended(&again).replayed, "it is answered from its receipt, and not done again");
     assert_eq!((answer(&first), &ended(&first).token), (answer(&again), &ended(&again).token));
-    assert!(ended(&again).replayed);
     assert_eq!(shop.told(counter).await.units, 0);
 }
 
@@ -71,7 +71,7 @@ async fn a_rejection_after_a_write_leaves_no_trace_but_its_receipt(shop: &Shop) 
     let outcomes = shop.batch([bad.clone(), good]).await;
     assert_eq!(reason(&outcomes[0]), "REJECTED");
     answer(&outcomes[1]);
-    assert_eq!(shop.notes().await, Vec::<String>::new());
+    assert_eq!(shop.notes().await, Vec::<String>::new(), "what was refused has changed nothing");
     assert_eq!((shop.told(counter).await.units, shop.log(counter).await.len()), (0, 2));
     assert_eq!(shop.count("effect").await, 0);
     assert!(ended(&shop.one(bad).await).replayed);

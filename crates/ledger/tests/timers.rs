@@ -63,7 +63,7 @@ async fn a_timer_that_was_replaced_fires_when_the_new_one_is_due(shop: &Shop) {
     shop.forward(60 * SECOND);
     let old = rung(shop).await.remove(0);
     shop.act(counter, format!("remind 10 {counter} sell 3 {counter}")).await;
-    assert_eq!(shop.one(old).await, Outcome::Duplicate);
+    assert_eq!(shop.one(old).await, Outcome::Duplicate, "what was replaced does not fire");
     assert_eq!(rung(shop).await.len(), 0);
     shop.forward(10 * SECOND);
     assert_eq!(shop.batch(rung(shop).await).await, [Outcome::Applied]);

@@ -85,6 +85,7 @@ impl CommandLoop {
 
     /// Carries a command out, and tells the broker what became of it.
     pub async fn take(self: Arc<Self>, held: Held) {
+        held.has_come().await;
         let incoming = self.read(&held);
         let span = incoming.span.clone();
         match (self.intake)(incoming).instrument(span.clone()).await {

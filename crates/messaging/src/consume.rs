@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use event::{TraceContext, headers};
+use fault::{Protection, without};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,13 @@ impl Held {
     /// A message that takes no place: whoever brings it knows by itself how many there are.
     pub fn by_hand(message: impl Brought + 'static) -> Self {
         Self { message: Box::new(message), place: None }
+    }
+
+    /// Says that the message has arrived where it is taken in. Nothing of it is done yet, so the broker is not told.
+    pub(crate) async fn has_come(&self) {
+        if without(Protection::AcknowledgeAfterCommit) {
+            self.message.settle(None).await;
+        }
     }
 
     pub(crate) fn delivered(&self) -> u32 {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Record;
+use fault::{Protection, without};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -86,7 +87,7 @@ impl Relay {
                 _ = tick.tick(), if has_room => {
                     self.write_marks().await;
                     self.meet(&mut pass).await;
-                    if self.may_publish(&pass) {
+                    if self.may_publish(&pass) && !without(Protection::PublishingOfLeftovers) {
                         self.sweep(&mut pass).await;
                     } else if !self.wire.is_connected() {
                         tick.reset_after(CONNECTING);
@@ -150,6 +151,7 @@ impl Relay {
                 tracing::info!(domain = self.domain, epoch, "the stream is of an earlier epoch, and is emptied");
                 self.wire.purge_events(&self.domain).await?;
             }
+            _ if without(Protection::LogId) => {}
             // Another run's store, or somebody else's message. Subscribers drop it, and read what they lack from the log.
             _ => {
                 tracing::error!(domain = self.domain, "the stream ends in an event of another log, and is emptied");

@@ -74,6 +74,7 @@ impl SubscriptionLoop {
 
     /// Puts an event into its lane. What is left, waiting for what becomes of it and telling the broker, is for a task of its own.
     pub async fn take(self: Arc<Self>, held: Held) -> Option<impl Future<Output = ()> + Send + use<>> {
+        held.has_come().await;
         let record = match headers::read(|name| held.header(name), held.message.payload()) {
             Ok(record) => record,
             Err(error) => {

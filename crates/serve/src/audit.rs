@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Micros;
+use fault::{Protection, without};
 use ledger::{Heads, KeyHead, Ledger, Place};
 use messaging::Wire;
 use tokio::sync::{Notify, watch};
@@ -132,6 +133,9 @@ impl Auditor {
                 self.ledger.audited(subscription, owner, &met).await?;
             }
             more = heads.more;
+            if without(Protection::AuditedPositionLast) {
+                self.ledger.audited(subscription, owner, &heads).await?;
+            }
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;
             let now = self.ledger.about_now();
             let on_its_way = |head: &KeyHead| now.since(head.time) < ON_ITS_WAY;

@@ -3,6 +3,7 @@
 //! No wish holds a card's token: it is read from its table at the moment at which the provider is given it.
 
 use event::{Id, Key};
+use fault::{Protection, without};
 use ledger::{Answered, Begun, Effect, Reader, Result, Tx};
 use prost::Message;
 
@@ -98,8 +99,13 @@ async fn once(
     ask_first: bool,
     call: impl Future<Output = Result<Outcome, Unanswered>> + Send,
 ) -> Result<Outcome> {
-    if ask_first && let Some(outcome) = billing.in_time(billing.provider.ask(reference)).await? {
-        return Ok(outcome);
+    if ask_first {
+        if let Some(outcome) = billing.in_time(billing.provider.ask(reference)).await? {
+            return Ok(outcome);
+        }
+        if without(Protection::NotFoundIsNoOutcome) {
+            return Ok(Outcome::Refused("the provider has not seen it".to_owned()));
+        }
     }
     billing.in_time(call).await
 }

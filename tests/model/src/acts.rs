@@ -71,7 +71,7 @@ impl World {
             // Whatever comes is applied.
             Some(Protection::Cursor) => Verdict::Apply,
             // What is missing is passed over.
-            Some(Protection::Gap) if revision > cursor.revision => Verdict::Apply,
+            Some(Protection::GapHealing) if revision > cursor.revision => Verdict::Apply,
             _ => judge(&cursor, &record, means),
         };
         let cursor = match verdict {

@@ -15,7 +15,7 @@ use stateright::{Checker as _, Expectation, HasDiscoveries, Model, Property};
 pub use saga::{Reader, Step};
 pub use world::World;
 
-/// What keeps an order right. A model may lack one of them.
+/// What keeps an order right, by the names that the switches of the product have where there is one. A model may lack one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// A command that was answered is answered from its receipt.
@@ -23,7 +23,7 @@ pub enum Protection {
     /// A revision is applied only where the cursor stands.
     Cursor,
     /// What is missing is waited for.
-    Gap,
+    GapHealing,
     /// The owner is asked how far its log is.
     Audit,
     /// What was begun is not withdrawn.
@@ -38,8 +38,15 @@ pub enum Protection {
 pub const STEPS: usize = 16;
 
 impl Protection {
-    pub const ALL: [Self; 7] =
-        [Self::Receipt, Self::Cursor, Self::Gap, Self::Audit, Self::Fence, Self::AskFirst, Self::NotFoundIsNoOutcome];
+    pub const ALL: [Self; 7] = [
+        Self::Receipt,
+        Self::Cursor,
+        Self::GapHealing,
+        Self::Audit,
+        Self::Fence,
+        Self::AskFirst,
+        Self::NotFoundIsNoOutcome,
+    ];
 }
 
 /// One order.

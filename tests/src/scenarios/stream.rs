@@ -10,7 +10,7 @@ use millrace::Role;
 use millrace::demo::Customer;
 use proto::command::v1::State;
 use proto::order::v1::{OrderStatus, PaymentStatus};
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use crate::buying::{Load, buy, buy_surely, cancel, ended, state_of};
 use crate::invariants::{charges, count, everything_adds_up, everything_adds_up_but, orders};
@@ -226,6 +226,51 @@ async fn give_orders_to_version(shop: &TestShop, version: i32) {
     let take_over = format!("update subscription set version = {version} where name = 'orders'");
     assert_eq!(database.execute_unprepared(&take_over).await.unwrap().rows_affected(), 1);
     database.close().await.unwrap();
+}
+
+/// As after a kill between the commit and the publication.
+#[tokio::test]
+async fn what_was_committed_and_not_published_is_published_by_the_next() {
+    let mut shop = TestShop::start().await;
+    let (customer, card) = shop.customer_with_card().await;
+    shop.nats.kill();
+    let (_, id) = buy_surely(&customer, "key", &card).await;
+    shop.stop_role(Role::Order).await.unwrap();
+    shop.nats.restart().await;
+    shop.start_role(Role::Order).await.unwrap();
+    let stream = Wire::of(&shop).await.stream(ORDER_EVENTS).await;
+    let created = order_event("order-created", &id);
+    testkit::within(Duration::from_secs(10), "what a predecessor committed is published by the next", async || {
+        stream.get_last_raw_message_by_subject(&created).await.is_ok()
+    })
+    .await;
+}
+
+/// Stored earlier, the audit of a service that dies in the middle would never come back to what it had not noted.
+#[tokio::test]
+async fn how_far_an_audit_came_is_stored_once_all_before_it_is_noted() {
+    let mut shop = TestShop::on_postgres().await;
+    let (customer, card) = shop.customer_with_card().await;
+    shop.stop_role(Role::Billing).await.unwrap();
+    let (_, id) = buy(&customer, "key", &card).await.unwrap();
+    Wire::of(&shop).await.lose(ORDER_EVENTS, &order_event("order-created", &id)).await;
+    // Whoever is to note this key waits for somebody who does the same, and does not come to an end.
+    let noting = format!(
+        "insert into cursor (subscription, key, epoch, revision, history, state, noted, attempts, dropped) \
+         values ('orders', 'order/{id}', 0, 0, '\\x00000000000000000000000000000000', 1, 0, 0, 0)"
+    );
+    let other = shop.database("billing").await;
+    let holder = other.begin().await.unwrap();
+    holder.execute_unprepared(&noting).await.unwrap();
+
+    shop.start_role(Role::Billing).await.unwrap();
+    let waiting = "select count(*) as count from pg_stat_activity \
+                   where datname = current_database() and wait_event_type = 'Lock' and query ilike '%cursor%'";
+    testkit::eventually("the audit notes the key", async || count(&shop, "billing", waiting).await > 0).await;
+    let audited = "select count(*) as count from followed_log where owner = 'order' and audited_position > 0";
+    assert_eq!(count(&shop, "billing", audited).await, 0, "nothing counts as audited that is not noted");
+    holder.rollback().await.unwrap();
+    assert_eq!(ended(&customer, &id).await, OrderStatus::Processed);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::event::Key;
 use bytes::Bytes;
+use fault::{Protection, without};
 use proto::{Message as _, rpc};
 use ring::hmac;
 
@@ -17,10 +18,10 @@ use crate::tx::{Cause, Tx};
 impl Ledger {
     pub(super) async fn command(&self, tx: &mut Tx, command: &Command, attempt: Attempt<'_>) -> Result<Outcome, Abort> {
         if let Some(receipt) = tx.book.receipt(command.id) {
-            if receipt.fingerprint != fingerprint(tx, command) {
+            if receipt.fingerprint != fingerprint(tx, command) && !without(Protection::Fingerprint) {
                 return Ok(Outcome::Ended(key_reused()));
             }
-            if receipt.state != State::Accepted {
+            if receipt.state != State::Accepted && !without(Protection::Receipt) {
                 return Ok(Outcome::Ended(replay(receipt)?));
             }
         }
@@ -35,7 +36,11 @@ impl Ledger {
         tx.cause = Cause { caller: command.caller.clone(), command_id: Some(command.id), ..Cause::default() };
         match guarded((handler.run)(tx, command.body.clone(), command.prepared.clone()), attempt.span).await {
             Ok(response) => complete(tx, command, response),
-            Err(Error::Rejected(rejection)) if !tx.touched.wrote || (tx.touched.stands && command.anonymous) => {
+            Err(Error::Rejected(rejection))
+                if !tx.touched.wrote
+                    || (tx.touched.stands && command.anonymous)
+                    || without(Protection::RejectionLeavesNoTrace) =>
+            {
                 Ok(reject(tx, command, &rejection))
             }
             // An attempt that was counted has to be taken back first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::event::{History, Key, Micros, Record};
+use fault::{Protection, without};
 
 use super::{Abort, Attempt, guarded};
 use crate::delivery::{Caller, Delivery, EventDelivery, Input, Means, Outcome};
@@ -137,10 +138,15 @@ pub enum Verdict {
 pub fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
     let next = cursor.revision + 1;
     // What an earlier epoch had beyond the end of a log that was restored is in nobody's log any more.
-    if record.epoch < cursor.epoch || (record.revision < next && record.epoch == cursor.epoch) {
+    if (record.epoch < cursor.epoch && !without(Protection::Epoch))
+        || (record.revision < next && record.epoch == cursor.epoch)
+    {
         return Verdict::Duplicate;
     }
     match (cursor.state, means) {
+        (State::Waiting | State::Parked, _) if record.revision > next && without(Protection::OrderAfterParking) => {
+            Verdict::Apply
+        }
         (State::Parked | State::Comparing, _) | (State::Waiting, Means::Stream | Means::StreamLate) => Verdict::Note,
         // Epochs only rise along a key, so the revision that was applied is not the one that the owner has now.
         _ if record.revision < next => Verdict::Compare,
@@ -150,6 +156,7 @@ pub fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
         }
         _ if record.revision == next => Verdict::Compare,
         (State::Waiting, _) => Verdict::Note,
+        (State::Flowing, _) if without(Protection::GapHealing) => Verdict::Apply,
         (State::Flowing, Means::Stream) => Verdict::Gap,
         (State::Flowing, _) => Verdict::Wait,
     }
@@ -159,6 +166,7 @@ pub fn judge(cursor: &Model, record: &Record, means: Means) -> Verdict {
 fn goes_on_from(cursor: &Model, record: &Record) -> bool {
     let past: Option<[u8; 16]> = cursor.history.as_slice().try_into().ok();
     past.is_some_and(|past| History(past).then(&record.type_name, &record.body) == record.history)
+        || without(Protection::ForkCheck)
 }
 
 /// Whether a handler is to be called, if it cares for the event's type and what is before it in its batch is applied. `ahead`: the cursors

@@ -1,4 +1,5 @@
 use event::Key;
+use fault::{Protection, without};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{QueryOrder, QuerySelect};
@@ -33,7 +34,8 @@ pub(crate) async fn lock(txn: &Transaction, keys: impl IntoIterator<Item = &Key>
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    Entity::find().filter(Column::Key.is_in(keys)).order_by_asc(Column::Key).lock_exclusive().all(txn).await
+    let heads = Entity::find().filter(Column::Key.is_in(keys)).order_by_asc(Column::Key);
+    if without(Protection::HeadLock) { heads } else { heads.lock_exclusive() }.all(txn).await
 }
 
 /// Writes new heads, which fails if another transaction wrote one of them first, and those that were locked.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod deliveries;
 mod doorbell;
 mod herds;
 mod queue;

@@ -48,7 +48,7 @@ async fn what_the_provider_never_heard_of_is_done_under_the_same_reference() {
     let order = shop.order(&shop.card("tok_approved").await).await;
     drop(shop.begin().await);
     shop.settle().await;
-    assert_eq!(shop.provider.calls(), ["ask", "authorize", "ask", "capture"]);
+    assert_eq!(shop.provider.calls(), ["ask", "authorize", "ask", "capture"], "what it has not seen is made again");
     let reference = format!("payment/{order}:charge:1");
     assert_eq!(shop.charges().await.iter().map(|charge| &*charge.reference).collect::<Vec<_>>(), [reference]);
 }
