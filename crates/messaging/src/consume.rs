@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
 use event::{TraceContext, headers};
+use fault::{Point, reach};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,9 @@ impl Held {
 
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
     pub(crate) async fn ack(self) {
+        reach(Point::BeforeAcknowledgement).await;
         settle(&self.message, AckKind::Ack).await;
+        reach(Point::AfterAcknowledgement).await;
     }
 
     /// Gives the message back for a while, and its place to the next one: whoever put it there may have put many.

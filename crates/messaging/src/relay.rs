@@ -5,6 +5,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
 use event::{Record, headers, subject};
+use fault::{Point, reach};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -169,6 +170,7 @@ impl Relay {
             Ok(records) => {
                 if !records.is_empty() {
                     tracing::debug!(events = records.len(), "publishing what was left over");
+                    reach(Point::RelayLeftOver).await;
                 }
                 pass.age = LEFT_OVER;
                 self.publish(records, pass);
@@ -211,7 +213,13 @@ async fn publish(streams: Streams, record: Record) -> (Uuid, bool) {
             map.insert(HeaderName::from_static(name), value);
         }
         let message = PublishMessage::build().headers(map).message_id(id.to_string()).payload(published.body);
-        streams.context.send_publish(subject, message).await?.await
+        let acknowledgement = streams.context.send_publish(subject, message).await?;
+        reach(Point::RelaySent).await;
+        let acknowledged = acknowledgement.await;
+        if acknowledged.is_ok() {
+            reach(Point::RelayAcknowledged).await;
+        }
+        acknowledged
     };
     let result = sent.instrument(span.clone()).await;
     if let Err(error) = &result {

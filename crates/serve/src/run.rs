@@ -128,6 +128,7 @@ pub async fn run(service: Service, config: Config, incoming: TcpIncoming, signal
     // Whoever started us may not care.
     let _ = ready.send(());
     serve_calls(owner, &config, incoming, &stop).await?;
+    fault::reach(fault::Point::Draining).await;
 
     tasks.close();
     let drained = tokio::time::timeout(DRAIN, async {
