@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model check deny help
+.PHONY: demo test up load model kill-points check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -17,6 +17,9 @@ load: ## What an order costs, against its raw parts and a hand-written path (mor
 model: ## Every way in which an order can go, and what goes wrong without each protection
 	@cargo run --quiet -p millrace-model
 
+kill-points: ## A process dies at each point at which that could hurt, and all promises are checked (more by ARGS=--help)
+	@scripts/kill-points $(ARGS)
+
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check
 
@@ -24,4 +27,4 @@ deny: ## Licences, banned crates and sources (needs cargo-deny)
 	@scripts/deny
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\): ## /make \1\t/p' Makefile

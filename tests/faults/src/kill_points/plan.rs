@@ -27,8 +27,8 @@ pub(super) enum Story {
     Stopping,
     /// The role died with an event on its way, and is started again.
     LeftOver,
-    /// The role was away, and the streams have lost what happened meanwhile.
-    Away,
+    /// The role comes late, or was away, and the streams have lost what happened before.
+    Late,
     /// The role was away, and cannot take in what happened meanwhile.
     Poison,
     /// Nobody answers for the payments until it is too late.
@@ -62,7 +62,7 @@ impl Site {
     pub(super) const fn story(self) -> Story {
         match self.point {
             Point::RelayLeftOver => Story::LeftOver,
-            Point::HealerRead | Point::AuditRead | Point::AuditNoted => Story::Away,
+            Point::HealerRead | Point::AuditRead | Point::AuditNoted => Story::Late,
             Point::Parked => Story::Poison,
             Point::TimerTaken => Story::Deadline,
             Point::Draining => Story::Stopping,
@@ -79,23 +79,31 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Which of the role's processes dies there, from 0.
+    pub(super) fn process(self) -> usize {
+        match self.story() {
+            Story::Working | Story::Stopping | Story::Deadline => 0,
+            Story::LeftOver | Story::Poison => 1,
+            Story::Late => usize::from(!self.is_late()),
+        }
+    }
+
+    /// Whether the role is not there at first. Without registration nothing can happen that anybody could miss.
+    pub(super) fn is_late(self) -> bool {
+        self.story() == Story::Late && self.role != Role::Registration
+    }
+}
+
 impl Story {
     const fn name(self) -> &'static str {
         match self {
             Self::Working => "working",
             Self::Stopping => "stopping",
             Self::LeftOver => "left-over",
-            Self::Away => "away",
+            Self::Late => "late",
             Self::Poison => "poison",
             Self::Deadline => "deadline",
-        }
-    }
-
-    /// Which of the role's processes dies there, from 0.
-    pub(super) const fn process(self) -> usize {
-        match self {
-            Self::Working | Self::Stopping | Self::Deadline => 0,
-            Self::LeftOver | Self::Away | Self::Poison => 1,
         }
     }
 

@@ -1,3 +1,4 @@
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -6,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use event::Schema;
+use event::subject::{command_stream, event_stream};
 use fault::Point;
 use ledger::operator::OPERATOR;
 use millrace::Role;
@@ -25,6 +28,8 @@ use crate::{Database, Processes};
 const LOOK: Duration = Duration::from_millis(10);
 /// What is under way when a process is told to stop may take so long, on a slow machine.
 const DRAIN: Duration = Duration::from_secs(40);
+/// For a slow machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The processes of a story, in a namespace of their own. They end with the value.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ struct Victim {
 }
 
 impl Shop {
-    /// One process of each role that the story needs, on empty databases.
+    /// One process of each role that the story needs, or begins with, on empty databases.
     pub(super) async fn open(nats_url: &str, site: Site, nth: Option<u32>, keep: Keep) -> Self {
         static SHOPS: AtomicU32 = AtomicU32::new(0);
         let namespace = format!("shop-{}", SHOPS.fetch_add(1, Ordering::Relaxed));
@@ -61,7 +66,7 @@ impl Shop {
         let victim = Mutex::new(Victim { nth, started: 0, deaths: 0 });
         let nats_url = nats_url.to_owned();
         let this = Self { site, processes, nats_url, namespace, running: Mutex::default(), victim, keep };
-        for role in site.shop() {
+        for role in site.shop().iter().filter(|role| !(site.is_late() && **role == site.role)) {
             this.start(*role);
         }
         this
@@ -102,27 +107,24 @@ impl Shop {
 
     /// Starts a role that does not run.
     pub(super) fn start(&self, role: Role) {
-        let variables = if role == self.site.role { self.orders() } else { Vec::new() };
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.clone())).collect();
-        let child = self.processes.spawn(role, self.processes.address(role), &variables);
+        let fate = if role == self.site.role { self.fate() } else { None };
+        let child = self.processes.spawn(role, self.processes.address(role), fate.as_slice());
         self.running.lock().unwrap().insert(role, child);
     }
 
     /// What the role's next process is told about its end.
-    fn orders(&self) -> Vec<(&'static str, String)> {
-        let story = self.site.story();
+    fn fate(&self) -> Option<(&'static str, String)> {
+        let dies_at = |point: Point, nth| (fault::KILL_AT, format!("{}:{nth}", point.name()));
         let mut victim = self.victim.lock().unwrap();
+        let process = victim.started;
         victim.started += 1;
-        if victim.started - 1 < story.process() {
-            let before = story.dies_before().map(|point| (fault::KILL_AT, format!("{}:1", point.name())));
-            return before.into_iter().collect();
-        }
-        if victim.started - 1 > story.process() {
-            return Vec::new();
-        }
-        match victim.nth {
-            Some(nth) => vec![(fault::KILL_AT, format!("{}:{nth}", self.site.point.name()))],
-            None => vec![(fault::POINTS_TO, self.points().display().to_string())],
+        match process.cmp(&self.site.process()) {
+            Less => self.site.story().dies_before().map(|point| dies_at(point, 1)),
+            Equal => Some(match victim.nth {
+                Some(nth) => dies_at(self.site.point, nth),
+                None => (fault::POINTS_TO, self.points().display().to_string()),
+            }),
+            Greater => None,
         }
     }
 
@@ -169,15 +171,32 @@ impl Shop {
         assert!(status.success() || self.is_death(role, status), "{role} was told to stop, and ended with {status}");
     }
 
+    /// Services serve before their streams are there, because they must do so while the broker is away. A story begins after that: else
+    /// what it takes to the broker would be a matter of time.
+    pub(super) async fn streams_are_made(&self) {
+        let broker = self.broker().await;
+        for role in self.services().filter(|role| !(self.site.is_late() && *role == self.site.role)) {
+            let has_commands = matches!(role, Role::User | Role::Order);
+            let commands = has_commands.then(|| command_stream(&self.namespace, role.name()));
+            for stream in commands.into_iter().chain([event_stream(&self.namespace, role.name())]) {
+                let what = format!("{stream} is made");
+                within(PATIENCE, &what, async || broker.get_stream(&stream).await.is_ok()).await;
+            }
+        }
+    }
+
     /// Throws away what is on the streams of events.
     pub(super) async fn purge_events(&self) {
-        let context = async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.unwrap());
+        let broker = self.broker().await;
         for role in self.services() {
-            let name = event::subject::event_stream(&self.namespace, role.name());
-            if let Ok(stream) = context.get_stream(&name).await {
+            if let Ok(stream) = broker.get_stream(event_stream(&self.namespace, role.name())).await {
                 stream.purge().await.unwrap();
             }
         }
+    }
+
+    async fn broker(&self) -> Context {
+        async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
     }
 
     /// Calls the services with an operator's seal.

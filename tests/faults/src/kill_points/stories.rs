@@ -48,11 +48,12 @@ impl Done {
 /// Tells the story that brings the shop's victim to its point.
 pub(super) async fn tell(shop: &Shop) -> Done {
     let (mut done, victim) = (Done::default(), shop.site.role);
+    shop.streams_are_made().await;
     match shop.site.story() {
         Story::Working | Story::LeftOver => work(shop, &mut done).await,
         Story::Stopping => stop_in_between(shop, &mut done).await,
-        Story::Away => {
-            let people = be_away(shop, &mut done).await;
+        Story::Late => {
+            let people = if shop.site.is_late() { come_late(shop).await } else { be_away(shop, &mut done).await };
             shop.purge_events().await;
             shop.start(victim);
             go_on(shop, people, &mut done).await;
@@ -206,6 +207,13 @@ async fn restart(shop: &Shop) {
     shop.start(shop.site.role);
 }
 
+/// The victim is not there yet, and misses something of each of three people. They are told when all others know.
+async fn come_late(shop: &Shop) -> Vec<Customer> {
+    let people = people(shop, "customer").await;
+    all_but_one_are_quiet(shop, shop.site.role).await;
+    people
+}
+
 /// The victim is stopped, and misses something of each of three people. They are told when all others know.
 async fn be_away(shop: &Shop, done: &mut Done) -> Vec<Customer> {
     let victim = shop.site.role;
@@ -258,7 +266,7 @@ async fn change(shop: &Shop, role: Role, statement: &str) {
     within(PATIENCE, statement, async || database.execute_unprepared(statement).await.is_ok()).await;
 }
 
-/// Waits until all three keys are parked, repairs what they failed at, and has them tried again.
+/// Waits until all three keys are parked, repairs what they failed at, and has them tried again; one of them is given up.
 async fn redrive(shop: &Shop, done: &mut Done) {
     let victim = shop.site.role;
     within(PATIENCE, "three keys are parked", async || shop.count(victim, "parked").await == 3).await;
@@ -270,8 +278,13 @@ async fn redrive(shop: &Shop, done: &mut Done) {
         parked.len() == 3
     })
     .await;
-    for one in &parked {
-        operator.redrive(one).await.unwrap();
+    for (number, one) in parked.iter().enumerate() {
+        // Nobody ever asks for a locale again.
+        if number == 0 && victim == Role::Registration {
+            operator.drop(one, "beyond repair").await.unwrap();
+        } else {
+            operator.redrive(one).await.unwrap();
+        }
     }
     done.add(victim, parked.len());
 }
