@@ -73,7 +73,9 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
         return Err("--only names no point of any role; --list tells them all".to_owned());
     }
     if arguments.list {
-        sites.iter().for_each(|site| tell(&format!("{site}")));
+        for site in &sites {
+            tell(&site.to_string());
+        }
         return Ok(());
     }
     let (began, nats) = (Instant::now(), NatsServer::start().await);
@@ -90,7 +92,7 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
     let (all, seconds) = (verdicts.len(), began.elapsed().as_secs());
     tell(&format!("{died} processes died at their points, and nothing was lost or done twice; {seconds} s"));
     if died < all {
-        tell(&format!("{} stories ended before: what is done in batches comes in fewer at times", all - died))
+        tell(&format!("{} stories ended before: what is done in batches comes in fewer at times", all - died));
     }
     let unmet = verdicts.iter().find(|(case, verdict)| case.nth == 1 && **verdict == Verdict::NotReached);
     unmet.map_or(Ok(()), |(case, _)| Err(format!("the story never comes to {case}; {}", again(*case))))

@@ -5,8 +5,6 @@
 //! - [`shop`]: real processes on a real broker; one of them has been told where to die.
 //! - [`checks`]: what must hold in the end.
 
-#![expect(clippy::future_not_send, reason = "stories are told side by side on one thread")]
-
 mod checks;
 mod plan;
 mod shop;
@@ -48,7 +46,9 @@ pub async fn survive(nats_url: &str, case: Case, keep: Keep) -> Result<Verdict, 
     alone(async {
         let shop = Shop::open(nats_url, case.site, Some(case.nth), keep).await;
         tell(&shop).await;
-        if shop.died() { Verdict::Survived } else { Verdict::NotReached }
+        let died = shop.died();
+        shop.close().await;
+        if died { Verdict::Survived } else { Verdict::NotReached }
     })
     .await
 }
@@ -58,7 +58,9 @@ pub async fn count(nats_url: &str, site: Site) -> Result<BTreeMap<Point, u32>, S
     alone(async {
         let shop = Shop::open(nats_url, site, None, Keep::Nothing).await;
         tell(&shop).await;
-        shop.hits()
+        let hits = shop.hits();
+        shop.close().await;
+        hits
     })
     .await
 }
@@ -77,10 +79,10 @@ async fn tell(shop: &Shop) {
 
 /// What panics in one story does not end the others.
 async fn alone<T>(told: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(told).catch_unwind().await.map_err(said)
+    AssertUnwindSafe(told).catch_unwind().await.map_err(|panic| said(&*panic))
 }
 
-fn said(panic: Box<dyn Any + Send>) -> String {
+fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }

@@ -195,6 +195,20 @@ impl Shop {
         }
     }
 
+    /// Ends the processes, and takes its streams from the broker, which keeps room for all that a queue may ever hold.
+    pub(super) async fn close(self) {
+        let broker = self.broker().await;
+        let streams = self.services().flat_map(|role| {
+            [event_stream(&self.namespace, role.name()), command_stream(&self.namespace, role.name())]
+        });
+        let streams: Vec<_> = streams.collect();
+        drop(self);
+        for stream in streams {
+            // Not every service has commands.
+            let _ = broker.delete_stream(&stream).await;
+        }
+    }
+
     async fn broker(&self) -> Context {
         async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
     }
