@@ -23,7 +23,9 @@ pub struct Case {
 pub(super) enum Story {
     /// Customers come and buy, from empty databases on.
     Working,
-    /// The same, and the role is told to stop in the middle of it.
+    /// What customers asked for while the role was away is in its queue, and nobody else remembers it.
+    Queued,
+    /// The role is told to stop in the middle of its work.
     Stopping,
     /// The role died with an event on its way, and is started again.
     LeftOver,
@@ -66,6 +68,15 @@ impl Site {
             Point::Parked => Story::Poison,
             Point::TimerTaken => Story::Deadline,
             Point::Draining => Story::Stopping,
+            Point::LaneReceived
+            | Point::BeforeCommit
+            | Point::AfterCommit
+            | Point::BeforeAcknowledgement
+            | Point::AfterAcknowledgement
+                if matches!(self.role, Role::Order | Role::User) =>
+            {
+                Story::Queued
+            }
             _ => Story::Working,
         }
     }
@@ -84,7 +95,7 @@ impl Site {
     pub(super) fn process(self) -> usize {
         match self.story() {
             Story::Working | Story::Stopping | Story::Deadline => 0,
-            Story::LeftOver | Story::Poison => 1,
+            Story::Queued | Story::LeftOver | Story::Poison => 1,
             Story::Late => usize::from(!self.is_late()),
         }
     }
@@ -99,6 +110,7 @@ impl Story {
     const fn name(self) -> &'static str {
         match self {
             Self::Working => "working",
+            Self::Queued => "queued",
             Self::Stopping => "stopping",
             Self::LeftOver => "left-over",
             Self::Late => "late",

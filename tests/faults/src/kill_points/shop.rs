@@ -185,6 +185,14 @@ impl Shop {
         }
     }
 
+    /// Kills a role at once that is nobody's victim, and starts it again.
+    pub(super) fn kill(&self, role: Role) {
+        let mut child = self.running.lock().unwrap().remove(&role).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.start(role);
+    }
+
     /// Throws away what is on the streams of events.
     pub(super) async fn purge_events(&self) {
         let broker = self.broker().await;

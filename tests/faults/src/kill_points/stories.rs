@@ -9,9 +9,10 @@ use futures::stream::FuturesUnordered;
 use millrace::Role;
 use millrace::demo::{Customer, Person};
 use millrace::operator::Selection;
+use prost_types::FieldMask;
 use proto::billing::v1::AddPaymentMethodRequest;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
-use proto::command::v1::State;
+use proto::command::v1::{Receipt, State};
 use proto::order::v1::OrderStatus;
 use proto::user::v1::user_service_client::UserServiceClient;
 use proto::user::v1::{GetProfileRequest, Profile, UpdateProfileRequest};
@@ -51,6 +52,10 @@ pub(super) async fn tell(shop: &Shop) -> Done {
     shop.streams_are_made().await;
     match shop.site.story() {
         Story::Working | Story::LeftOver => work(shop, &mut done).await,
+        Story::Queued => {
+            queue(shop, &mut done).await;
+            work(shop, &mut done).await;
+        }
         Story::Stopping => stop_in_between(shop, &mut done).await,
         Story::Late => {
             let people = if shop.site.is_late() { come_late(shop).await } else { be_away(shop, &mut done).await };
@@ -68,6 +73,39 @@ pub(super) async fn tell(shop: &Shop) -> Done {
         Story::Deadline => be_too_late(shop, &mut done).await,
     }
     done
+}
+
+/// What people ask for while the victim is away is accepted, and they never ask again. The gateway forgets it, so it is in the queue alone.
+async fn queue(shop: &Shop, done: &mut Done) {
+    let (people, victim) = (people(shop, "patient").await, shop.site.role);
+    let card = if victim == Role::Order { add_card(&people[0], "tok_approved").await } else { String::new() };
+    let profiles = if victim == Role::User { join_all(people.iter().map(profile)).await } else { Vec::new() };
+    shop.stop(victim).await;
+    let asked = if victim == Role::Order {
+        done.add(Role::Billing, 1);
+        join_all(["a", "b", "c"].map(|key| order(&people[0], key, &card))).await
+    } else {
+        join_all(people.iter().zip(&profiles).map(|(person, profile)| update(person, profile))).await
+    };
+    done.add(victim, asked.len());
+    assert!(asked.iter().all(|receipt| receipt.state() == State::Accepted), "somebody answered: {asked:?}");
+    shop.kill(Role::Gateway);
+    shop.start(victim);
+    for (receipt, person) in asked.iter().zip(people.iter().cycle()) {
+        let person = if victim == Role::Order { &people[0] } else { person };
+        within(PATIENCE, "what was accepted ends", async || {
+            let waited = person.wait_command(&receipt.command).await.ok().and_then(|waited| waited.receipt);
+            waited.is_some_and(|receipt| receipt.state() == State::Completed)
+        })
+        .await;
+    }
+    if victim == Role::Order {
+        done.orders.extend(asked.iter().map(id_in));
+    }
+}
+
+fn id_in(receipt: &Receipt) -> String {
+    receipt.command.rsplit('/').next().unwrap().to_owned()
 }
 
 /// People come, and do what concerns the victim.
@@ -118,13 +156,17 @@ async fn add_card(customer: &Customer, token: &str) -> String {
 async fn place(customer: &Customer, key: &str, card: &str) -> String {
     let mut id = None;
     loop {
-        let receipt = retry(|| customer.place(key, "teapot", 1, card)).await.0.receipt.unwrap();
-        let told = receipt.command.rsplit('/').next().unwrap().to_owned();
+        let receipt = order(customer, key, card).await;
+        let told = id_in(&receipt);
         assert_eq!(*id.get_or_insert_with(|| told.clone()), told, "one key came to two orders");
         if receipt.state() == State::Completed {
             return told;
         }
     }
+}
+
+async fn order(customer: &Customer, key: &str, card: &str) -> Receipt {
+    retry(|| customer.place(key, "teapot", 1, card)).await.0.receipt.unwrap()
 }
 
 /// Whether it comes in time or not, it ends.
@@ -152,20 +194,21 @@ async fn people(shop: &Shop, name: &str) -> Vec<Customer> {
 
 async fn update_profile(person: &Customer, done: &mut Done) {
     let profile = profile(person).await;
-    let request = UpdateProfileRequest {
-        profile: Some(Profile { locale: "fr".to_owned(), ..profile }),
-        update_mask: Some(prost_types::FieldMask { paths: vec!["locale".to_owned()] }),
-    };
-    loop {
-        let call = || async {
-            let request = person.request(request.clone(), Some("locale"))?;
-            UserServiceClient::new(person.channel()).update_profile(request).await
-        };
-        if retry(call).await.into_inner().receipt.unwrap().state() == State::Completed {
-            break;
-        }
-    }
+    while update(person, &profile).await.state() != State::Completed {}
     done.add(Role::User, 1);
+}
+
+/// With the profile as it was: who asks again asks for the same.
+async fn update(person: &Customer, profile: &Profile) -> Receipt {
+    let request = UpdateProfileRequest {
+        profile: Some(Profile { locale: "fr".to_owned(), ..profile.clone() }),
+        update_mask: Some(FieldMask { paths: vec!["locale".to_owned()] }),
+    };
+    let call = || async {
+        let request = person.request(request.clone(), Some("locale"))?;
+        UserServiceClient::new(person.channel()).update_profile(request).await
+    };
+    retry(call).await.into_inner().receipt.unwrap()
 }
 
 /// It appears a moment after the account.
