@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model sim mutants check deny help
+.PHONY: demo test up load model sim kill-points mutants check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -23,6 +23,9 @@ sim: ## The services under a scheduler that a seed decides: SEEDS=n of them, or 
 mutants: ## Each protection is switched off in turn, and a test notices (more by ARGS=--help)
 	@scripts/mutants $(ARGS)
 
+kill-points: ## A process dies at each point at which that could hurt, and all promises are checked (more by ARGS=--help)
+	@scripts/kill-points $(ARGS)
+
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check
 
@@ -30,4 +33,4 @@ deny: ## Licences, banned crates and sources (needs cargo-deny)
 	@scripts/deny
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\): ## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\): ## /make \1\t/p' Makefile

@@ -112,7 +112,10 @@ impl Gateway {
         for _ in 0..STORE_ATTEMPTS {
             let mut is_full = false;
             match self.queue.publish(command.clone(), reply).await {
-                Ok(()) => return Ok(Stored::New),
+                Ok(()) => {
+                    fault::reach(fault::Point::GatewayQueued).await;
+                    return Ok(Stored::New);
+                }
                 // Ours may be one of those that fill it.
                 Err(QueueError::Full) => is_full = true,
                 Err(QueueError::TooLarge) => {

@@ -105,6 +105,7 @@ pub async fn run(
         stop.await;
         health.set(ServingStatus::NotServing).await;
         stopping.cancel();
+        fault::reach(fault::Point::Draining).await;
         tokio::time::sleep(config.limits.drain).await;
     };
     let noted = feed.follow(|record| gateway.authenticator.note(&record));

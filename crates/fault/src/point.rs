@@ -34,17 +34,17 @@ points! {
     BeforeCommit = "before-commit",
     /// Committed, and nobody knows.
     AfterCommit = "after-commit",
-    /// An event is on its way to the broker, which has not answered.
+    /// An event was given to the broker's client, and nobody knows whether it arrives.
     RelaySent = "relay-sent",
     /// The broker has an event, which is not marked yet.
     RelayAcknowledged = "relay-acknowledged",
-    /// Left-overs were found, and some are on their way.
+    /// Left-overs were found, and none of them is on its way.
     RelayLeftOver = "relay-left-over",
-    /// What a message set off is committed, and the message is not acknowledged.
+    /// What a message set off is committed, its sender answered, and the message not acknowledged.
     BeforeAcknowledgement = "before-acknowledgement",
     /// The acknowledgement was written, and the broker may not have read it.
     AfterAcknowledgement = "after-acknowledgement",
-    /// A delivery that failed for good is parked, and its message is not acknowledged.
+    /// What failed for good is parked, and nobody knows.
     Parked = "parked",
     /// The gateway has stored a command in its queue, and not answered.
     GatewayQueued = "gateway-queued",
@@ -62,7 +62,7 @@ points! {
     TimerTaken = "timer-taken",
     /// A migration has changed some tables, and not others.
     Migrating = "migrating",
-    /// The service was told to stop, and has not finished what it began.
+    /// The process was told to stop, takes no more calls, and has not finished what it began.
     Draining = "draining",
 }
 

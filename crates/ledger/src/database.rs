@@ -201,7 +201,9 @@ impl sea_orm_migration::MigrationName for Shared {
 #[async_trait::async_trait]
 impl MigrationTrait for Shared {
     async fn up(&self, manager: &sea_orm_migration::SchemaManager) -> Result<(), DbErr> {
-        self.0.up(manager).await
+        self.0.up(manager).await?;
+        fault::reach(fault::Point::Migrating).await;
+        Ok(())
     }
 }
 

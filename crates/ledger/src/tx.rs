@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
-use fault::{Protection, without};
+use fault::{Point, Protection, reach, without};
 use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use crate::aggregate::{Aggregate, At, EventSet as _, Loaded};
@@ -64,6 +64,8 @@ pub(crate) struct Touched {
     pub(crate) wrote: bool,
     /// It stands even if the command is refused.
     pub(crate) stands: bool,
+    /// It has failed for good.
+    pub(crate) parks: bool,
     pub(crate) keys: Vec<(Key, i64)>,
 }
 
@@ -295,7 +297,9 @@ impl Tx {
         let mut writes = Writes::new(self.txn.get_database_backend());
         let appended = self.book.write(&mut writes, self.now);
         writes.run(&self.txn).await?;
+        reach(Point::BeforeCommit).await;
         self.txn.commit().await?;
+        reach(Point::AfterCommit).await;
         if let Some(fences) = fences {
             let txn = self.ledger.0.db.begin().await?;
             write(&txn, |writes| drop(fences.write(writes, self.now))).await?;

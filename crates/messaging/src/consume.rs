@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
 use event::{TraceContext, headers};
-use fault::{Protection, without};
+use fault::{Point, Protection, reach, without};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,9 @@ impl Held {
 
     /// Plain, after the commit. A lost acknowledgement is a redelivery, and that a duplicate.
     pub(crate) async fn ack(self) {
+        reach(Point::BeforeAcknowledgement).await;
         self.message.settle(None).await;
+        reach(Point::AfterAcknowledgement).await;
     }
 
     /// Gives the message back for a while, and its place to the next one: whoever put it there may have put many.

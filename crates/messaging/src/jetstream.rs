@@ -11,6 +11,7 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::{Record, headers, subject};
+use fault::{Point, reach};
 use tracing::Instrument as _;
 
 use crate::spans;
@@ -96,6 +97,7 @@ impl Streams {
         }
         let message = PublishMessage::build().headers(map).message_id(record.id.to_string()).payload(record.body);
         let acknowledged = self.context.send_publish(subject, message).await.map_err(StreamError::new)?;
+        reach(Point::RelaySent).await;
         acknowledged.await.map(drop).map_err(StreamError::new)
     }
 }

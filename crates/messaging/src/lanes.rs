@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Id, Record};
+use fault::Point;
 use ledger::{CommandResult, Delivery, Ended, Leased, Ledger, Outcome};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -122,6 +123,7 @@ async fn work(ledger: Ledger, committed: Committed, mut jobs: mpsc::Receiver<Job
         let measured: Vec<_> = waiting.iter().map(|job| meters.measure(&job.delivery, job.since)).collect();
         let told: Vec<_> = waiting.iter().map(|job| job.delivery.span.clone()).collect();
         let (batch, done): (Vec<_>, Vec<_>) = waiting.drain(..).map(|job| (job.delivery, job.done)).unzip();
+        fault::reach(Point::LaneReceived).await;
         let processed = ledger.process(batch).await;
         ended = Instant::now();
         gathers = if many { (ended - began).min(GATHER_MAX) } else { Duration::ZERO };

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Record;
-use fault::{Protection, without};
+use fault::{Point, Protection, reach, without};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -167,6 +167,7 @@ impl Relay {
             Ok(records) => {
                 if !records.is_empty() {
                     tracing::debug!(events = records.len(), "publishing what was left over");
+                    reach(Point::RelayLeftOver).await;
                 }
                 pass.age = LEFT_OVER;
                 self.publish(records, pass);
@@ -194,6 +195,9 @@ impl Relay {
 async fn publish(wire: Arc<dyn Wire>, record: Record) -> (Uuid, bool) {
     let id = record.id;
     let result = wire.publish(record).await;
+    if result.is_ok() {
+        reach(Point::RelayAcknowledged).await;
+    }
     if let Err(error) = &result {
         tracing::debug!(%error, event = %id, "an event was not published yet");
     }

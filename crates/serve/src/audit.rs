@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::Micros;
-use fault::{Protection, without};
+use fault::{Point, Protection, reach, without};
 use ledger::{Heads, KeyHead, Ledger, Place};
 use messaging::Wire;
 use tokio::sync::{Notify, watch};
@@ -127,6 +127,7 @@ impl Auditor {
         while more {
             let since = self.ledger.followed(subscription, owner).await?.since;
             let mut heads = self.owners.heads(owner, aggregates, &since).await?;
+            reach(Point::AuditRead).await;
             if since.log_id.is_none() {
                 // Now it is known which log is followed: its events are waiting, and need not wait for what follows.
                 let met = Heads { heads: Vec::new(), place: Place::default(), ..heads.clone() };
@@ -149,6 +150,7 @@ impl Auditor {
             meter::AUDIT_NOTED.counter(&[subscription]).increment(noted as u64);
             if noted > 0 {
                 tracing::info!(subscription, owner, keys = noted, "the audit found keys that were not heard of");
+                reach(Point::AuditNoted).await;
             }
             // A new epoch is audited from the beginning of the log.
             more |= self.ledger.audited(subscription, owner, &heads).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fault::{Point, reach};
 use ledger::{Delivery, Input, LEASE, Leased, Ledger, Outcome};
 use messaging::{Committed, Lanes, Tasks};
 use tokio::sync::mpsc;
@@ -83,8 +84,10 @@ impl Worker {
 
     async fn perform(&self, leased: Leased) {
         let (key, kind, n) = (leased.key.clone(), leased.kind, leased.n);
+        reach(Point::EffectLeased).await;
         let reason = match tokio::time::timeout(ATTEMPT, self.ledger.perform(leased)).await {
             Ok(Ok(answer)) => {
+                reach(Point::EffectPerformed).await;
                 let delivery = Delivery { input: Input::Answer(answer), delivered: 0, span: Span::current() };
                 match self.lanes.submit(delivery).await {
                     // The row is leased still: the provider is asked again, and its answer brought again.

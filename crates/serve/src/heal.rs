@@ -89,6 +89,7 @@ impl Healer {
     }
 
     async fn resume(&self, owner: &str, due: Vec<Due>, records: Vec<Record>) {
+        fault::reach(fault::Point::HealerRead).await;
         let mut by_key: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
         for record in records {
             by_key.entry(record.key.clone()).or_default().push(record);

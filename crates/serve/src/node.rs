@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Access, Delivery as Travel, Kind, Method, Micros, Schema};
+use fault::{Point, reach};
 use identity::{OwnerKeys, Verifier};
 use ledger::{CommandResult, Ledger, Outcome};
 use messaging::{Broker, CommandLoop, Committed, Lanes, Relay, SubscriptionLoop, Tasks, Wire};
@@ -103,6 +104,7 @@ impl Node {
 impl Running {
     /// Finishes what was begun. To be called once the instance was told to stop, and whoever brought it anything has gone.
     pub async fn drained(&self) {
+        reach(Point::Draining).await;
         self.tasks.ended().await;
         self.lanes.ended().await;
         self.relay_stop.cancel();

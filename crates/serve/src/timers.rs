@@ -50,6 +50,7 @@ impl Timers {
 
     /// Whatever comes of it, the row says what comes next.
     async fn bring(&self, timer: DueTimer) {
+        fault::reach(fault::Point::TimerTaken).await;
         // Only its trace depends on that row.
         let set = self.ledger.event_at(&timer.key, timer.n).await.ok().flatten();
         let command_id = set.as_ref().and_then(|set| set.command_id).map(|id| id.to_string());

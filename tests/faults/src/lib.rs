@@ -3,6 +3,8 @@
 //!
 //! [`Processes`] is one of each role, [`Fleet`] several behind one address each. Both kill what they started when they go, and print the
 //! processes' last words if the test failed.
+//!
+//! [`kill_points`] lets a process die at each point at which that could hurt.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "for tests alone")]
 
 mod balancer;
@@ -10,6 +12,7 @@ mod customers;
 mod executable;
 mod fleet;
 mod gateways;
+pub mod kill_points;
 mod metrics;
 mod processes;
 

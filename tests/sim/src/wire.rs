@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::{Record, headers, subject};
+use fault::{Point, reach};
 use messaging::{Brought, StreamError, Wire};
 use prost::Message as _;
 use proto::command::v1::DeliverResponse;
@@ -95,6 +96,7 @@ impl Wire for SimulatedWire {
         let (stream, id) =
             (subject::event_stream(NAMESPACE, subject::domain_of(&record.type_name)), record.id.to_string());
         let stored = self.0.wired().broker.publish(&stream, Some(&id), message_of(&record), self.0.now());
+        reach(Point::RelaySent).await;
         let unanswered = self.0.strikes(Fault::PublicationUnanswered, 20);
         self.0.way().await;
         if unanswered { Err(away()) } else { stored.map_err(refused) }

@@ -1,6 +1,7 @@
 //! Counting what fails: before it is tried, in a transaction of its own, so that what kills the process is counted, too.
 
 use ::event::Key;
+use fault::{Point, reach};
 use tracing::error;
 
 use crate::delivery::{Answer, Command, CommandResult, Delivery, Ended, EventDelivery, Input, Outcome};
@@ -75,7 +76,11 @@ impl Ledger {
             Input::Answer(answer) => self.answer_failed(&mut tx, answer, counted, reason).await?,
             Input::Timer(timer) => self.timer_failed(&mut tx, timer, counted, reason).await?,
         };
+        let parks = tx.touched.parks;
         tx.commit().await?;
+        if parks {
+            reach(Point::Parked).await;
+        }
         Ok(outcome)
     }
 
@@ -103,6 +108,7 @@ impl Ledger {
         let state = if last { CursorState::Parked } else { CursorState::Waiting };
         error!(subscription = event.subscription, key = %event.record.key, revision = event.record.revision, attempts, reason, "{}",
             if last { "an event failed for good; its key is parked" } else { "an event failed; it is tried again" });
+        tx.touched.parks = last;
         let due = (!last).then(|| tx.now.plus(delay).0);
         let reason = Some(reason);
         tx.book.set_cursor(&id, cursor::Model { state, due, attempts, reason, ..noted(row, &event.record) });
@@ -134,6 +140,7 @@ impl Ledger {
         }
         let secret = self.0.handlers.commands.get(&command.method).is_none_or(|handler| handler.secret);
         let request = (!secret).then(|| crate::kept::encode(command));
+        tx.touched.parks = true;
         let (state, reason) = (ReceiptState::Failed, Some(reason));
         tx.book.set_receipt(command.id, Receipt { state, attempts, request, reason, ..row });
         Ok(Outcome::Ended(failure()))
@@ -151,6 +158,7 @@ impl Ledger {
         let attempts = with_this(counted, failures(&row));
         let last = attempts >= self.0.retry.attempts;
         error!(key = %answer.key, kind = answer.kind, attempts, reason, "an answer could not be taken in");
+        tx.touched.parks = last;
         let state = if last { EffectState::Parked } else { EffectState::Leased };
         let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
         let changed = effect::Model { state, leased_until, attempts, reason: Some(reason), ..keeping(row, answer) };

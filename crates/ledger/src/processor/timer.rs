@@ -51,6 +51,7 @@ impl Ledger {
         let last = attempts >= self.0.retry.attempts;
         error!(key = %due.key, timer = due.name, attempts, reason, "{}",
             if last { "a timer failed for good; it is parked" } else { "a timer failed; it is tried again" });
+        tx.touched.parks = last;
         let state = if last { State::Parked } else { State::Set };
         let leased_until = tx.now.plus(self.0.retry.delay(attempts, &self.0.chance)).0;
         let row = Model { state, leased_until, attempts, reason: Some(reason), ..row };
