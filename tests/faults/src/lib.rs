@@ -11,6 +11,7 @@ mod executable;
 mod fleet;
 mod gateways;
 mod metrics;
+pub mod nemesis;
 mod processes;
 
 pub use balancer::Balancer;

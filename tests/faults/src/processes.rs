@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -49,21 +50,25 @@ impl Processes {
     /// All that processes need; none runs yet.
     pub async fn prepare(database: Database, nats_url: String) -> Self {
         let folder = testkit::folder();
-        let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let template = match database {
             Database::Sqlite => format!("sqlite://{}/{{service}}.db", folder.path().display()),
             Database::Postgres => postgres().await,
         };
+        Self::on(folder, &template, nats_url)
+    }
+
+    /// The same, with databases whose addresses have `{service}` in the place of a name. What they say goes to files in the folder.
+    pub fn on(folder: TempDir, databases: &str, nats_url: String) -> Self {
+        let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let provider =
-            template.replace("{service}", if matches!(database, Database::Sqlite) { "provider" } else { "billing" });
+            databases.replace("{service}", if databases.starts_with("sqlite:") { "provider" } else { "billing" });
         let mut variables: BTreeMap<String, String> = BTreeMap::from([
             ("MILLRACE_NATS_URL".to_owned(), nats_url),
-            ("MILLRACE_DATABASE".to_owned(), template),
+            ("MILLRACE_DATABASE".to_owned(), databases.to_owned()),
             ("MILLRACE_LOG".to_owned(), "warn".to_owned()),
             ("MILLRACE_ANSWER_WAIT_MS".to_owned(), "500".to_owned()),
         ]);
-        let master: MasterKey = "22".repeat(32).parse().unwrap();
-        for line in keys::variables(&master, &Role::ALL).lines() {
+        for line in keys::variables(&master_key(), &Role::ALL).lines() {
             let (name, value) = line.split_once('=').unwrap();
             variables.insert(name.to_owned(), value.to_owned());
         }
@@ -160,6 +165,16 @@ impl Processes {
             .unwrap()
     }
 
+    /// Where their logs are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder stays when the value goes.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
     /// Whether any instance of a role has logged this.
     pub fn said(&self, role: Role, words: &str) -> bool {
         self.log(role).contains(words)
@@ -191,6 +206,11 @@ impl Drop for Processes {
 /// A connection that is made when it is first used, and again whenever it has ended.
 pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// Of which all their keys are made.
+pub(crate) fn master_key() -> MasterKey {
+    "22".repeat(32).parse().unwrap()
 }
 
 fn tail(log: &str) -> String {
