@@ -49,14 +49,14 @@ async fn main() -> ExitCode {
         shoppers: arguments.shoppers.into(),
         kinds: if arguments.faults.is_empty() { Kind::ALL.into() } else { arguments.faults },
     };
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return ExitCode::FAILURE };
     let told_to_stop = async {
-        let mut term = signal(SignalKind::terminate()).unwrap();
         tokio::select! { _ = tokio::signal::ctrl_c() => {}, _ = term.recv() => {} }
     };
     let report = tokio::select! {
         report = run(&options, &say) => report,
         () = told_to_stop => {
-            say("stopped");
+            say("stopped; the plan, the history and the logs so far are in the folder that was named");
             return ExitCode::from(130);
         }
     };
@@ -65,9 +65,9 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if arguments.keep {
-        say(&format!("all is in {}", report.folder.display()))
+        say(&format!("all is in {}", report.folder.display()));
     } else {
-        forget(&report.folder)
+        forget(&report.folder);
     }
     ExitCode::SUCCESS
 }

@@ -33,9 +33,9 @@ impl Plan {
         let mut chance = StdRng::seed_from_u64(seed);
         let mut next: Vec<_> = kinds.to_vec();
         next.shuffle(&mut chance);
-        let mut left = time;
+        let mut left = if kinds.is_empty() { Duration::ZERO } else { time };
         let mut rounds = Vec::new();
-        while !kinds.is_empty() && !(next.is_empty() && left.is_zero()) {
+        while !next.is_empty() || !left.is_zero() {
             let round = draw_round(&mut chance, &mut next, kinds);
             let longest = round.iter().map(|fault| fault.lasts + fault.kind.heals_in()).max().unwrap_or_default();
             left = left.saturating_sub(longest + BREATH);

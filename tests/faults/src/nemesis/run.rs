@@ -63,7 +63,7 @@ pub async fn run(options: &Options, say: Say<'_>) -> Report {
     say("everything has healed");
     sleep(QUIET).await;
     closing.cancel();
-    let parked = drain(&shop, say, async {
+    let (parked, rests) = drain(&shop, say, async {
         if timeout(TO_HEAR, async { while shoppers.join_next().await.is_some() {} }).await.is_err() {
             closed.cancel();
         }
@@ -77,7 +77,7 @@ pub async fn run(options: &Options, say: Say<'_>) -> Report {
             Shopper::new(street.clone(), number, options.seed).probe(gateway).await;
         }
     }
-    let parked = [parked, drain(&shop, say, async {}).await].concat();
+    let parked = if rests { [parked, drain(&shop, say, async {}).await.0].concat() } else { parked };
     let books = Books::read(&shop).await.expect("the databases can be read once everything is at rest");
     let history = history.entries();
     let evidence = Evidence { history, books, rewinds, parked, healed, hits };

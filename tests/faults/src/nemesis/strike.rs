@@ -136,7 +136,8 @@ impl Shop {
     }
 
     async fn consumers_deleted(&self) -> Hit {
-        let client = async_nats::connect(self.cluster.url()).await.unwrap();
+        let nodes: Vec<async_nats::ServerAddr> = self.cluster.urls().iter().map(|url| url.parse().unwrap()).collect();
+        let client = async_nats::connect(nodes).await.unwrap();
         let jetstream = async_nats::jetstream::new(client);
         super::consumers::delete_all(&jetstream).await > 0
     }
@@ -156,9 +157,12 @@ impl Shop {
             self.revive(seat, Variables::new());
         }
         let operator = self.operator();
+        let mut before = None;
         within(PATIENCE, "the operator raises the epoch", async || {
             let Ok(standing) = operator.standing(role).await else { return false };
-            operator.raise_epoch(role, standing.epoch).await.is_ok()
+            // An answer may be lost: it is raised once, from what it was.
+            let from = *before.get_or_insert(standing.epoch);
+            operator.raise_epoch(role, from).await.is_ok()
         })
         .await;
         Rewind { service: role, copied, restored }

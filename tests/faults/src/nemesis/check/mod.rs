@@ -102,8 +102,10 @@ impl Evidence {
             .collect()
     }
 
+    /// The key, or another one of the same order: an order and its payment have one id, and what diverged of one is open for both.
     fn was_parked(&self, key: &str) -> bool {
-        self.parked.iter().any(|(parked, _)| parked == key)
+        let id = |key: &str| key.split('/').nth(1).map(ToOwned::to_owned);
+        self.parked.iter().any(|(parked, _)| parked == key || (id(key).is_some() && id(parked) == id(key)))
     }
 }
 
