@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model sim kill-points mutants check deny help
+.PHONY: demo test up load model sim kill-points nemesis mutants check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -25,6 +25,9 @@ mutants: ## Each protection is switched off in turn, and a test notices (more by
 
 kill-points: ## A process dies at each point at which that could hurt, and all promises are checked (more by ARGS=--help)
 	@scripts/kill-points $(ARGS)
+
+nemesis: ## Real processes under faults while customers buy (MINUTES=2 SEED=n, more by ARGS=--help)
+	@scripts/nemesis $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

@@ -93,7 +93,8 @@ impl Gateway {
                 Ok(outcome) => answer::ended(&sealed.name, outcome),
                 Err(_) => Ok(self.accept(call, sealed)),
             },
-            Ok(Stored::Before) => self.join(call, sealed, until).await,
+            Ok(Stored::Before) => self.join(call, owner, sealed, until).await,
+            Err(Refusal::IdempotencyKeyReused) => self.judge_reuse(call, owner, sealed).await,
             Err(Refusal::Unavailable) => {
                 meter::FALLBACKS.counter(&[]).increment(1);
                 let outcome = tokio::select! { biased;
@@ -148,13 +149,30 @@ impl Gateway {
     }
 
     /// Waits for the outcome of a copy, whose reply goes to whoever sent it.
-    async fn join(&self, call: &Call, sealed: &Sealed, until: Instant) -> Result<Bytes, Refusal> {
+    async fn join(&self, call: &Call, owner: &Owner, sealed: &Sealed, until: Instant) -> Result<Bytes, Refusal> {
         let ended = self.wait_for(&call.route, sealed.command.id, &call.principal);
         match tokio::time::timeout_at(until, ended).await {
-            Ok(Ok(Found::Ended(outcome))) => answer::ended(&sealed.name, *outcome),
+            Ok(Ok(Found::Ended(_))) => self.compare_with_receipt(call, owner, sealed).await,
             // It was queued a moment ago: whatever cannot be learnt now, it is accepted.
             _ => Ok(self.accept(call, sealed)),
         }
+    }
+
+    /// The copy in the queue asks for something else. If the command has ended before that was queued, ours may be what the key was first used
+    /// for, and the copy what will be refused.
+    async fn judge_reuse(&self, call: &Call, owner: &Owner, sealed: &Sealed) -> Result<Bytes, Refusal> {
+        match self.receipt(&call.route, sealed.command.id, &call.principal).await {
+            Ok(Some(_)) => self.compare_with_receipt(call, owner, sealed).await,
+            Ok(None) => Err(Refusal::IdempotencyKeyReused),
+            // Nobody can say now which of them was first.
+            Err(Refusal::Unavailable) => Err(Refusal::CommandUnavailable),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// What a command came to that has ended, if it asked for the same: only its owner knows what it asked for, and compares.
+    async fn compare_with_receipt(&self, call: &Call, owner: &Owner, sealed: &Sealed) -> Result<Bytes, Refusal> {
+        answer::ended(&sealed.name, deliver(owner, &sealed.command, call.deadline.left()).await?)
     }
 
     fn accept(&self, call: &Call, sealed: &Sealed) -> Bytes {

@@ -64,7 +64,7 @@ impl Gateway {
     }
 
     /// What the owner has of it.
-    async fn receipt(
+    pub(crate) async fn receipt(
         &self,
         route: &Route,
         id: Id,

@@ -130,11 +130,16 @@ impl Ledger {
         if self.is_replica(&row) && !events.is_empty() {
             return (Compared::Anew, anew(row, &reason, now));
         }
-        let last = events.iter().rev().find(|record| record.revision <= row.revision);
-        if let Some(last) = last.filter(|_| accepted) {
-            let (epoch, revision, history) = (last.epoch, last.revision, last.history.0.to_vec());
-            let accepted = Cursor { epoch, revision, history, noted: newest, attempts: 0, reason: None, ..row };
-            return (Compared::Same, Cursor { state: State::Waiting, due: Some(now.0), ..accepted });
+        if accepted {
+            // The owner may have lost all of it: then the key goes on as one of which nothing has come yet.
+            let last = events.iter().rev().find(|record| record.revision <= row.revision);
+            let (epoch, revision) = last.map_or((0, 0), |last| (last.epoch, last.revision));
+            let history = last.map_or_else(History::default, |last| last.history).0.to_vec();
+            let more = newest > revision;
+            let state = if more { State::Waiting } else { State::Flowing };
+            let due = more.then_some(now.0);
+            let accepted = Cursor { epoch, revision, history, state, due, noted: newest, ..row };
+            return (Compared::Same, Cursor { attempts: 0, reason: None, ..accepted });
         }
         let parked = Cursor { state: State::Parked, due: None, reason: Some(reason.clone()), ..row };
         (Compared::Diverged(reason), parked)

@@ -92,11 +92,9 @@ impl Ledger {
             _ => false,
         };
         if lacks {
-            self.suspend(&format!(
-                "another service has read this log up to position {position} of epoch {}",
-                since.epoch
-            ))
-            .await?;
+            let reason =
+                format!("another service has read this log up to position {position} of epoch {}", since.epoch);
+            self.suspend(epoch, &reason).await?;
         }
         Ok(())
     }
@@ -149,12 +147,18 @@ impl Ledger {
 
     /// The log was found to be older than what others have read of it. From now on no instance appends or publishes, until the
     /// [epoch is raised](Self::raise_epoch). Always an error, which says so.
-    pub async fn suspend(&self, reason: &str) -> Result<()> {
+    ///
+    /// `epoch` is the one that the log was found to be of. If it was raised meanwhile, what was found is what it was raised for.
+    pub async fn suspend(&self, epoch: i64, reason: &str) -> Result<()> {
         if without(Protection::Epoch) {
             return Ok(());
         }
         let txn = self.0.db.begin().await?;
         let row = log::lock(&txn).await?;
+        if row.epoch != epoch {
+            txn.rollback().await?;
+            return Err(Error::Transient(format!("the epoch was raised while the log of epoch {epoch} was judged")));
+        }
         let behind = row.behind.clone().unwrap_or_else(|| reason.to_owned());
         log::write(&txn, log::Model { behind: Some(behind.clone()), ..row }).await?;
         txn.commit().await?;

@@ -16,6 +16,7 @@ on_both!(
     a_log_that_is_another_one_is_not_audited,
     what_happened_before_a_mailer_was_added_is_not_mailed,
     a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_raised,
+    what_was_found_of_an_epoch_that_is_over_suspends_nobody,
     effects_are_asked_for_first_after_an_epoch_was_raised,
 );
 
@@ -141,6 +142,16 @@ async fn a_log_that_lacks_what_was_read_of_it_does_nothing_until_its_epoch_is_ra
     assert_eq!((log[0].epoch, log[1].epoch, shop.told(counter).await.units), (1, 2, 4));
     // Whoever has read the earlier epoch is told of the new one, and begins anew.
     assert_eq!(shop.ledger.heads(&counters(), &since, ALL).await.unwrap().epoch, 2);
+}
+
+/// An instance may have begun to judge the log before the epoch was raised, and come to its end afterwards.
+async fn what_was_found_of_an_epoch_that_is_over_suspends_nobody(shop: &Shop) {
+    assert_eq!(shop.ledger.raise_epoch(1).await.unwrap(), 2);
+    let late = shop.ledger.suspend(1, "its stream has an event that the log lacks").await.unwrap_err().to_string();
+    assert!(late.contains("the epoch was raised"), "{late}");
+    assert_eq!(shop.ledger.behind().await.unwrap(), None);
+    shop.ledger.suspend(2, "its stream has an event that the log lacks").await.unwrap_err();
+    assert!(shop.ledger.behind().await.unwrap().is_some());
 }
 
 async fn effects_are_asked_for_first_after_an_epoch_was_raised(shop: &Shop) {

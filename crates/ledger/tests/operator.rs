@@ -15,6 +15,7 @@ on_both!(
     what_is_parked_is_listed_with_its_reason_and_page_by_page,
     a_parked_key_is_driven_again_and_goes_on_in_order,
     a_parked_key_that_fails_again_parks_again,
+    a_key_that_its_owner_has_lost_altogether_begins_anew_once_that_is_accepted,
     a_dropped_revision_is_skipped_recorded_and_shown_for_ever,
     a_damaged_row_of_an_owner_stops_its_key_until_it_is_dropped,
     what_could_not_be_read_for_an_event_is_not_read_once_it_is_dropped,
@@ -175,6 +176,30 @@ async fn a_parked_key_is_driven_again_and_goes_on_in_order(shop: &Shop) {
     assert_eq!((due[0].key.clone(), due[0].revision), (order(id), 1));
     assert_eq!(shop.batch(events[1..].iter().map(from_log)).await, [Outcome::Applied, Outcome::Applied]);
     assert_eq!(shop.seen(&order(id)).await, [1, 2, 3]);
+}
+
+/// Its owner was restored to where it had nothing of the key yet.
+async fn a_key_that_its_owner_has_lost_altogether_begins_anew_once_that_is_accepted(shop: &Shop) {
+    let id = shop.id();
+    shop.one(streamed(&created(id, 1, ""))).await;
+    let other = Record { epoch: 2, ..created(id, 1, "write other") };
+    assert_eq!(shop.one(streamed(&other)).await, Outcome::Noted);
+    let compare = async || shop.ledger.compare("replica", &order(id), &[]).await.unwrap();
+    for dropped in [false, true] {
+        assert!(matches!(compare().await, Compared::Diverged(reason) if reason.contains("ends at revision 0")));
+        let parked = only(shop).await;
+        let decision = if dropped { drop_it(shop, &parked) } else { redrive(shop, &parked.id) };
+        ended(&shop.one(decision).await);
+        assert_eq!(compare().await, Compared::Same);
+        assert_eq!(shop.due().await, [], "there is nothing to wait for");
+        if !dropped {
+            // The same again, for the other decision.
+            assert_eq!(shop.one(streamed(&created(id, 1, ""))).await, Outcome::Applied);
+            assert_eq!(shop.one(streamed(&other)).await, Outcome::Noted);
+        }
+    }
+    assert_eq!(shop.one(from_log(&other)).await, Outcome::Applied);
+    assert_eq!(shop.notes().await, ["other"]);
 }
 
 async fn a_parked_key_that_fails_again_parks_again(shop: &Shop) {

@@ -141,11 +141,11 @@ impl Relay {
             Ok(newest) if newest.source == self.ledger.log_id() && newest.epoch == epoch => {
                 if !self.ledger.has_event(newest.id).await? {
                     let reason = format!("its stream has revision {} of {}", newest.revision, newest.key);
-                    self.ledger.suspend(&reason).await?;
+                    self.ledger.suspend(epoch, &reason).await?;
                 }
             }
             Ok(newest) if newest.source == self.ledger.log_id() && newest.epoch > epoch => {
-                self.ledger.suspend(&format!("its stream is of epoch {}", newest.epoch)).await?;
+                self.ledger.suspend(epoch, &format!("its stream is of epoch {}", newest.epoch)).await?;
             }
             Ok(newest) if newest.source == self.ledger.log_id() => {
                 tracing::info!(domain = self.domain, epoch, "the stream is of an earlier epoch, and is emptied");

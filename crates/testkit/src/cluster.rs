@@ -1,6 +1,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use broker::free_port;
@@ -34,8 +35,10 @@ impl NatsCluster {
         let node = |route: u16, monitor: u16| {
             let route = format!("nats://127.0.0.1:{route}");
             let (routes, monitor) = (all.join(","), monitor.to_string());
-            let arguments = ["--cluster_name", "test", "--cluster", &route, "--routes", &routes, "-m", &monitor];
-            NatsServer::start_with(arguments.map(Into::into).into())
+            // Clients know all nodes by the URL; whoever puts a proxy before each does not want them to hear of the nodes themselves.
+            let cluster = ["--cluster_name", "test", "--cluster", &route, "--routes", &routes, "--no_advertise"];
+            let arguments = [&cluster[..], &["-m", &monitor]].concat();
+            NatsServer::start_with(arguments.into_iter().map(Into::into).collect())
         };
         let mut nodes = Vec::new();
         for route in routes {
@@ -54,6 +57,11 @@ impl NatsCluster {
         self.nodes.iter().map(|node| node.server.url()).collect::<Vec<_>>().join(",")
     }
 
+    /// The same, node by node.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.server.url()).collect()
+    }
+
     /// The numbers of its nodes.
     pub fn nodes(&self) -> Range<usize> {
         0..self.nodes.len()
@@ -68,6 +76,48 @@ impl NatsCluster {
     pub async fn restart(&self, node: usize) {
         self.nodes[node].server.restart().await;
         self.caught_up(node).await;
+    }
+
+    /// Kills all nodes, as the loss of a data centre's power does, but for what their machines had in memory.
+    pub fn kill_all(&self) {
+        self.nodes.iter().for_each(|node| node.server.kill());
+    }
+
+    /// Starts all nodes again on their stores. None serves before it has a majority, so they are waited for together.
+    pub async fn restart_all(&self) {
+        for node in &self.nodes {
+            node.server.restart().await;
+        }
+        for number in self.nodes() {
+            self.caught_up(number).await;
+        }
+    }
+
+    /// Kills all nodes, and deletes what they keep. [`NatsCluster::restart_all`] brings them back empty.
+    pub fn wipe(&self) {
+        self.kill_all();
+        self.nodes.iter().for_each(|node| node.server.wipe());
+    }
+
+    /// Kills all nodes, and copies what they keep to a folder. [`NatsCluster::restart_all`] brings them back.
+    pub fn save(&self, copy: &Path) {
+        self.kill_all();
+        for (number, node) in self.nodes.iter().enumerate() {
+            node.server.save(&copy.join(number.to_string()));
+        }
+    }
+
+    /// Kills all nodes, and gives them what they kept when it was [saved](NatsCluster::save).
+    pub fn replace(&self, copy: &Path) {
+        self.kill_all();
+        for (number, node) in self.nodes.iter().enumerate() {
+            node.server.replace(&copy.join(number.to_string()));
+        }
+    }
+
+    /// The process of a node, while it runs.
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.nodes[node].server.pid()
     }
 
     /// Whether there are streams, and each is kept by all nodes.

@@ -70,6 +70,11 @@ impl NatsServer {
         }
     }
 
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Server::pid)
+    }
+
     /// Starts it again on the same port and store; stops it first if it runs.
     pub async fn restart(&self) {
         self.stop().await;

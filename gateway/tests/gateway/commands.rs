@@ -47,6 +47,25 @@ async fn a_command_that_nobody_takes_is_accepted_and_its_retry_is_the_same_comma
     assert_ne!(place(&world, "other", 1).await.unwrap().receipt.unwrap().command, first.command);
 }
 
+/// What is queued for a key that has a receipt says nothing of what the key was first used for; only the owner can compare.
+#[tokio::test]
+async fn whatever_copy_is_queued_a_key_with_a_receipt_is_judged_by_its_owner() {
+    let world = World::with_queue().await;
+    let name = place(&world, "k", 1).await.unwrap().receipt.unwrap().command;
+    let command = name.rsplit('/').next().unwrap().to_owned();
+    let receipt = proto::command::v1::Receipt { command: name, state: State::Completed.into(), ..Default::default() };
+    let ended = proto::command::v1::DeliverResponse { receipt: Some(receipt), outcome: None };
+    world.owner.kept.lock().unwrap().receipts.insert(command, (format!("user/{}", id(1)), ended));
+    for quantity in [1, 2] {
+        let delivered = world.owner.kept.lock().unwrap().delivered;
+        let _ = place(&world, "k", quantity).await;
+        assert_eq!(world.owner.kept.lock().unwrap().delivered, delivered + 1, "{quantity}");
+    }
+    world.owner.stop();
+    let unknown = place(&world, "k", 2).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unavailable, "nobody can say which was first");
+}
+
 #[tokio::test]
 async fn an_accepted_command_waits_for_its_owner_even_when_that_is_down() {
     let world = World::with_queue().await;

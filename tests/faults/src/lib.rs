@@ -14,6 +14,7 @@ mod fleet;
 mod gateways;
 pub mod kill_points;
 mod metrics;
+pub mod nemesis;
 mod processes;
 
 pub use balancer::Balancer;

@@ -50,16 +50,21 @@ impl Processes {
     /// All that processes need; none runs yet.
     pub async fn prepare(database: Database, nats_url: String) -> Self {
         let folder = testkit::folder();
-        let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let template = match database {
             Database::Sqlite => format!("sqlite://{}/{{service}}.db", folder.path().display()),
             Database::Postgres => postgres().await,
         };
+        Self::on(folder, &template, nats_url)
+    }
+
+    /// The same, with databases whose addresses have `{service}` in the place of a name. What they say goes to files in the folder.
+    pub fn on(folder: TempDir, databases: &str, nats_url: String) -> Self {
+        let addresses: BTreeMap<_, _> = Role::ALL.into_iter().map(|role| (role, free_address())).collect();
         let provider =
-            template.replace("{service}", if matches!(database, Database::Sqlite) { "provider" } else { "billing" });
+            databases.replace("{service}", if databases.starts_with("sqlite:") { "provider" } else { "billing" });
         let mut variables: BTreeMap<String, String> = BTreeMap::from([
             ("MILLRACE_NATS_URL".to_owned(), nats_url),
-            ("MILLRACE_DATABASE".to_owned(), template),
+            ("MILLRACE_DATABASE".to_owned(), databases.to_owned()),
             ("MILLRACE_LOG".to_owned(), "warn".to_owned()),
             ("MILLRACE_ANSWER_WAIT_MS".to_owned(), "500".to_owned()),
         ]);
