@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model sim kill-points nemesis mutants check deny help
+.PHONY: demo test up load model sim kill-points nemesis fuzz mutants check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -28,6 +28,9 @@ kill-points: ## A process dies at each point at which that could hurt, and all p
 
 nemesis: ## Real processes under faults while customers buy (MINUTES=2 SEED=n, more by ARGS=--help)
 	@scripts/nemesis $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz: ## Feeds all that reads input from outside, guided by coverage: MINUTES=n, TARGET=name (more by ARGS=--help)
+	@scripts/fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TARGET),--target $(TARGET)) $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

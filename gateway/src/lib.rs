@@ -46,8 +46,7 @@ use serve::transport::{Incoming, Seats};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
-use tonic_web::GrpcWebLayer;
-use tower::util::MapRequestLayer;
+use tower::Layer as _;
 
 use accepted::Accepted;
 use authenticate::{Authenticator, EndedSessions, KeySource};
@@ -62,6 +61,14 @@ use routes::Routes;
 pub use seals::Now;
 use seals::Seals;
 use validate::Rules;
+
+/// What reads what clients send, for the tests that feed it with everything.
+#[doc(hidden)]
+pub mod reading {
+    pub use crate::error::Refusal;
+    pub use crate::ids::{command_id, idempotency_key};
+    pub use crate::validate::Rules;
+}
 
 /// Ten random bytes, from outside.
 pub type Chance = Arc<dyn Fn() -> [u8; 10] + Send + Sync>;
@@ -96,9 +103,7 @@ pub async fn run(
     let stopping = gateway.stopping.clone();
     let incoming = Incoming::new(incoming, config.limits.connections);
     let server = serve::transport::server(&serve::transport::Limits::EDGE, config.tls.as_ref())?
-        .layer(MapRequestLayer::new(deadline::note))
-        .layer(server::cors(&config.allowed_origins)?)
-        .layer(GrpcWebLayer::new())
+        .layer(server::layers(&config.allowed_origins)?)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
     let drain = async {
@@ -117,6 +122,17 @@ pub async fn run(
         () = replies.run() => Err(Error::BrokerClosed),
         _ = background => Ok(()),
     }
+}
+
+/// All that a request goes through once it has been read from its connection, and nothing that goes on beside it: for tests that have no port.
+#[doc(hidden)]
+pub async fn service(config: Config, deps: Deps) -> Result<server::Served, Error> {
+    let schema = read_schema(&config)?;
+    let (gateway, _) = build(&config, &schema, deps)?;
+    let gateway = Arc::new(gateway);
+    let descriptors = reflection::public_descriptors(&schema, &gateway.routes)?;
+    let (routes, _) = server::routes(Edge(Arc::clone(&gateway)), &descriptors, gateway.routes.services()).await?;
+    Ok(server::layers(&config.allowed_origins)?.layer(routes.prepare()))
 }
 
 fn read_schema(config: &Config) -> Result<Schema, Error> {

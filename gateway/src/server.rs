@@ -9,9 +9,13 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::ServiceExt as _;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower::layer::util::Stack;
+use tower::util::{MapRequest, MapRequestLayer};
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
+use crate::deadline;
 use crate::door::Door;
 use crate::edge::Edge;
 use crate::error::Error;
@@ -61,8 +65,21 @@ pub(crate) async fn routes(
     Ok((Routes::from(router.fallback_service(edge)), health))
 }
 
+/// What a request goes through before the routes: its time begins, a page's origin is looked at, and gRPC-Web becomes gRPC.
+pub(crate) type Layers = Stack<Stack<GrpcWebLayer, CorsLayer>, MapRequestLayer<Note>>;
+
+/// The routes in these layers.
+pub type Served = MapRequest<Cors<GrpcWebService<Routes>>, Note>;
+
+type Note = fn(http::Request<Body>) -> http::Request<Body>;
+
+pub(crate) fn layers(origins: &[String]) -> Result<Layers, Error> {
+    let note = MapRequestLayer::new(deadline::note as Note);
+    Ok(Stack::new(Stack::new(GrpcWebLayer::new(), cors(origins)?), note))
+}
+
 /// Lets pages call over gRPC-Web: from the origins that are named, or from anywhere if that is `*`; without the browser's credentials.
-pub(crate) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
+fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let origin = |text: &String| HeaderValue::from_str(text).map_err(|_| Error::Origin(text.clone()));
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()

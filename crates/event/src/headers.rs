@@ -40,15 +40,13 @@ pub enum InvalidHeaders {
 
 /// The headers of an event.
 pub fn of(record: &Record) -> Vec<(&'static str, String)> {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(record.time.0) * 1000);
-    let time = time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default();
     let mut headers = vec![
         (SPEC_VERSION, "1.0".to_owned()),
         (ID, record.id.to_string()),
         (TYPE, record.type_name.clone()),
         (SOURCE, record.source.to_string()),
         (SUBJECT, record.key.to_string()),
-        (TIME, time),
+        (TIME, text_of(record.time).unwrap_or_default()),
         (SEQUENCE, record.revision.to_string()),
         (EPOCH, record.epoch.to_string()),
         (HISTORY, Id::from_bytes(record.history.0).to_string()),
@@ -66,7 +64,9 @@ pub fn of(record: &Record) -> Vec<(&'static str, String)> {
 pub fn read<'h>(get: impl Fn(&'static str) -> Option<&'h str>, body: Bytes) -> Result<Record, InvalidHeaders> {
     let text = |name: &'static str| get(name).ok_or(InvalidHeaders::Missing(name));
     let time = OffsetDateTime::parse(text(TIME)?, &Rfc3339).map_err(|_| InvalidHeaders::Malformed(TIME))?;
-    let time = i64::try_from(time.unix_timestamp_nanos() / 1000).map_err(|_| InvalidHeaders::Malformed(TIME))?;
+    let time = i64::try_from(time.unix_timestamp_nanos().div_euclid(1000)).map(Micros);
+    // A zone of its own can bring a time out of the years that can be written.
+    let time = time.ok().filter(|time| text_of(*time).is_some()).ok_or(InvalidHeaders::Malformed(TIME))?;
     let revision = parse::<i64>(SEQUENCE, text(SEQUENCE)?)?;
     if revision < 1 {
         return Err(InvalidHeaders::Malformed(SEQUENCE));
@@ -80,7 +80,7 @@ pub fn read<'h>(get: impl Fn(&'static str) -> Option<&'h str>, body: Bytes) -> R
         history: History(*parse::<Id>(HISTORY, text(HISTORY)?)?.as_bytes()),
         type_name: text(TYPE)?.to_owned(),
         body,
-        time: Micros(time),
+        time,
         principal: text(PRINCIPAL)?.to_owned(),
         command_id: get(COMMAND_ID).map(|id| parse::<Id>(COMMAND_ID, id)).transpose()?,
         cause_id: get(CAUSE_ID).map(|id| parse::<Uuid>(CAUSE_ID, id)).transpose()?,
@@ -89,6 +89,12 @@ pub fn read<'h>(get: impl Fn(&'static str) -> Option<&'h str>, body: Bytes) -> R
             tracestate: get(TRACESTATE).unwrap_or_default().to_owned(),
         },
     })
+}
+
+/// None outside of the years 0 to 9999.
+pub(crate) fn text_of(time: Micros) -> Option<String> {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1000).ok()?;
+    time.format(&Rfc3339).ok()
 }
 
 fn parse<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, InvalidHeaders> {
@@ -123,6 +129,18 @@ mod tests {
         let headers = of(&record);
         let get = |name| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
         assert_eq!(read(get, record.body.clone()), Ok(record));
+    }
+
+    #[test]
+    fn a_time_that_could_not_be_written_again_is_malformed() {
+        let headers = of(&record());
+        for time in ["0000-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"] {
+            let get = |name| match name {
+                TIME => Some(time),
+                _ => headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str()),
+            };
+            assert_eq!(read(get, Bytes::new()), Err(InvalidHeaders::Malformed(TIME)), "{time}");
+        }
     }
 
     #[test]

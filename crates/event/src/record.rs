@@ -12,13 +12,17 @@ pub struct Micros(pub i64);
 impl Micros {
     #[must_use]
     pub const fn plus(self, duration: std::time::Duration) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "i64 microseconds are 292,000 years")]
-        Self(self.0.saturating_add(duration.as_micros() as i64))
+        let micros = duration.as_micros();
+        // A time without end must not become one before now.
+        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is the greatest that does")]
+        let micros = if micros > i64::MAX as u128 { i64::MAX } else { micros as i64 };
+        Self(self.0.saturating_add(micros))
     }
 
     /// How much later `self` is than `earlier`; zero if it is not.
     pub fn since(self, earlier: Self) -> std::time::Duration {
-        std::time::Duration::from_micros(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        // Saturating: one of the two may come from elsewhere, and be any number.
+        std::time::Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     pub const fn unix_ms(self) -> u64 {
@@ -119,6 +123,21 @@ mod tests {
         for moment in [Micros(0), Micros(1_700_000_000_123_456), Micros(-1), Micros(i64::MAX)] {
             assert_eq!(Micros::try_from(Timestamp::from(moment)), Ok(moment));
         }
+    }
+
+    #[test]
+    fn moments_that_are_too_far_apart_to_count_are_as_far_apart_as_can_be_counted() {
+        let longest = std::time::Duration::from_micros(i64::MAX.unsigned_abs());
+        assert_eq!(Micros(i64::MAX).since(Micros(i64::MIN)), longest);
+        assert_eq!(Micros(i64::MIN).since(Micros(i64::MAX)), std::time::Duration::ZERO);
+    }
+
+    #[test]
+    fn what_lies_further_ahead_than_can_be_counted_is_not_behind() {
+        // In microseconds, the lower half of its bits is a negative number.
+        let ages = std::time::Duration::from_secs(1 << 44);
+        assert_eq!(Micros(1).plus(ages), Micros(i64::MAX));
+        assert_eq!(Micros(1).plus(std::time::Duration::MAX), Micros(i64::MAX));
     }
 
     #[test]

@@ -79,11 +79,20 @@ pub fn command_name(owner: &str, method: &str, id: Id) -> String {
     format!("{owner}.{}/{id}", kebab(method))
 }
 
-/// The domain, the kebab name of the method and the id in a command's name.
+/// The domain, the kebab name of the method and the id in a command's name. Clients send such names: the first two are words of ours, so that
+/// nothing else comes into what is asked or written down.
 pub fn parse_command_name(name: &str) -> Result<(&str, &str, Id), InvalidId> {
     let (method, id) = name.split_once('/').ok_or(InvalidId)?;
     let (domain, method) = method.split_once('.').ok_or(InvalidId)?;
+    if !is_word(domain) || !is_word(method) {
+        return Err(InvalidId);
+    }
     Ok((domain, method, id.parse()?))
+}
+
+fn is_word(text: &str) -> bool {
+    let well_formed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    !text.is_empty() && text.bytes().all(well_formed)
 }
 
 #[cfg(test)]
@@ -96,6 +105,10 @@ mod tests {
         let method = "millrace.order.v1.OrderService/PlaceOrder";
         assert_eq!(of_command("ns", method, id), format!("ns.cmd.order.place-order.{id}"));
         assert_eq!(parse_command_name(&command_name("order", method, id)), Ok(("order", "place-order", id)));
+        for name in ["", ".", "order.", ".place-order", "order.place.order", "order.*", "or der.>", "ORDER.place-order"]
+        {
+            assert!(parse_command_name(&format!("{name}/{id}")).is_err(), "{name}");
+        }
         assert_eq!(event_template("ns", "order", "millrace.order.v1.OrderCreated"), "ns.evt.order.order.order-created");
     }
 }

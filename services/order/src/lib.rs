@@ -32,6 +32,13 @@ use crate::settings::Ordering;
 
 pub use settings::Settings;
 
+/// What reads what clients send, for the tests that feed it with everything.
+#[doc(hidden)]
+pub mod reading {
+    pub use crate::queries::page_token;
+    pub use crate::store::order_view::Place;
+}
+
 /// The order service.
 pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
     Service::new("order", schema)

@@ -3,7 +3,7 @@
 mod get_order;
 mod get_order_history;
 mod list_orders;
-mod page_token;
+pub mod page_token;
 mod watch_order;
 
 pub(crate) use get_order::get_order;

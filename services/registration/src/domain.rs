@@ -6,7 +6,7 @@ mod session;
 mod signing_key;
 
 pub(crate) use account::Account;
-pub(crate) use refresh_token::{Family, Judgement, RefreshToken};
+pub use refresh_token::{Family, Judgement, RefreshToken};
 pub(crate) use session::Session;
 pub(crate) use signing_key::SigningKey;
 

@@ -2,7 +2,7 @@ use ledger::{Code, Rejection};
 
 /// Why the service refuses what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     #[error("there is an account with this address, under another password")]
     AddressTaken,
     /// Also for an address that is not known, in the same words: nobody learns who has an account.

@@ -38,6 +38,12 @@ use crate::domain::{Account, Session, SigningKey};
 pub use passwords::{Hashing, Passwords};
 pub use settings::Settings;
 
+/// What reads what clients send, for the tests that feed it with everything.
+#[doc(hidden)]
+pub mod reading {
+    pub use crate::domain::{Family, Judgement, RefreshToken};
+}
+
 /// The registration service.
 pub fn service(schema: Arc<Schema>, settings: Settings) -> Service {
     Service::new("registration", schema)

@@ -10,7 +10,7 @@ use crate::store::order_view::Place;
 /// A time of 8 bytes, and an id of 16.
 const LEN: usize = 24;
 
-pub(super) fn write(place: Place) -> String {
+pub fn write(place: Place) -> String {
     let mut bytes = [0; LEN];
     bytes[..8].copy_from_slice(&place.placed_at.to_be_bytes());
     bytes[8..].copy_from_slice(place.order_id.as_bytes());
@@ -18,7 +18,7 @@ pub(super) fn write(place: Place) -> String {
 }
 
 /// None for the empty token: the first page.
-pub(super) fn read(token: &str) -> Result<Option<Place>, Error> {
+pub fn read(token: &str) -> Result<Option<Place>, Error> {
     if token.is_empty() {
         return Ok(None);
     }

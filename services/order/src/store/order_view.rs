@@ -27,9 +27,9 @@ impl ActiveModelBehavior for ActiveModel {}
 
 /// A place in a customer's list of orders. Ids alone would not do: one may begin with the time of a client's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) placed_at: i64,
-    pub(crate) order_id: Id,
+pub struct Place {
+    pub placed_at: i64,
+    pub order_id: Id,
 }
 
 pub(crate) fn row(order: &Order) -> ActiveModel {

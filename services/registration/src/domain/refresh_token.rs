@@ -14,10 +14,10 @@ use crate::error::Error;
 ///
 /// The first half of the secret is drawn at the login and stays, the second half is drawn anew for each token. So an old token can be told
 /// from one that somebody made up, although its hash is no longer kept: a session's id alone is not enough to have it ended.
-pub(crate) struct RefreshToken {
-    pub(crate) session: Id,
+pub struct RefreshToken {
+    pub session: Id,
     /// How many tokens of the session came before it, not counting those that were replaced unused.
-    pub(crate) generation: u32,
+    pub generation: u32,
     family: Half,
     own: Half,
 }
@@ -26,19 +26,19 @@ type Half = Zeroizing<[u8; 16]>;
 
 /// What is kept of a session's tokens: hashes, so that a copy of the table lets nobody in. SHA-256 is enough for 16 bytes of chance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Family {
+pub struct Family {
     /// Of the newest token.
-    pub(crate) generation: u32,
+    pub generation: u32,
     /// Of what all tokens of the session have in common.
-    pub(crate) in_common: [u8; 32],
-    pub(crate) current: [u8; 32],
+    pub in_common: [u8; 32],
+    pub current: [u8; 32],
     /// Of the token that the newest one was given for. None after the login.
-    pub(crate) previous: Option<[u8; 32]>,
+    pub previous: Option<[u8; 32]>,
 }
 
 /// What is made of a token that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub enum Judgement {
     /// It is the newest: the next one takes its place.
     Newest,
     /// It is the one before, and the newest was never used: its answer was lost. Another one takes the newest's place.
@@ -53,7 +53,7 @@ const LENGTH: usize = 16 + 4 + 16 + 16;
 
 impl RefreshToken {
     /// The first token of a session. Both halves of its secret are drawn by chance.
-    pub(crate) fn first(session: Id, family: [u8; 16], own: [u8; 16]) -> Self {
+    pub fn first(session: Id, family: [u8; 16], own: [u8; 16]) -> Self {
         Self { session, generation: 0, family: family.into(), own: own.into() }
     }
 
@@ -62,7 +62,7 @@ impl RefreshToken {
         Self { session: self.session, generation, family: self.family.clone(), own: own.into() }
     }
 
-    pub(crate) fn to_text(&self) -> SecretString {
+    pub fn to_text(&self) -> SecretString {
         URL_SAFE_NO_PAD.encode(self.bytes().as_slice()).into()
     }
 
@@ -100,12 +100,12 @@ impl FromStr for RefreshToken {
 }
 
 impl Family {
-    pub(crate) fn of_login(first: &RefreshToken) -> Self {
+    pub fn of_login(first: &RefreshToken) -> Self {
         let in_common = Sha256::digest(first.family.as_slice()).into();
         Self { generation: first.generation, in_common, current: first.hash(), previous: None }
     }
 
-    pub(crate) fn judge(&self, token: &RefreshToken) -> Judgement {
+    pub fn judge(&self, token: &RefreshToken) -> Judgement {
         let in_common: [u8; 32] = Sha256::digest(token.family.as_slice()).into();
         let hash = token.hash();
         let is_newest: bool = self.current.ct_eq(&hash).into();
@@ -119,12 +119,7 @@ impl Family {
     }
 
     /// The token that is given for one so judged, and the family with it. None if none is given.
-    pub(crate) fn next(
-        &self,
-        judgement: Judgement,
-        used: &RefreshToken,
-        own: [u8; 16],
-    ) -> Option<(RefreshToken, Self)> {
+    pub fn next(&self, judgement: Judgement, used: &RefreshToken, own: [u8; 16]) -> Option<(RefreshToken, Self)> {
         let generation = match judgement {
             Judgement::Newest => self.generation.checked_add(1)?,
             Judgement::AnswerLost => self.generation,
