@@ -6,14 +6,16 @@ mod shop;
 
 use std::time::Duration;
 
-use ledger::Outcome;
+use ledger::{Outcome, Retry};
 use proto::billing::v1::{
     PaymentFailed, PaymentProcessed, PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoided,
     payment_failed,
 };
 use proto::order::v1::order_canceled::Cause;
-use proto::order::v1::{OrderCanceled, OrderPaymentChanged, OrderProcessed, OrderStatus, PaymentStatus};
-use shop::{Shop, failed, processed};
+use proto::order::v1::{
+    OrderCanceled, OrderPaymentChanged, OrderProcessed, OrderStatus, PaymentStatus, PlaceOrderResponse,
+};
+use shop::{Shop, failed, order_of, processed};
 use testkit::Done;
 
 #[tokio::test]
@@ -80,13 +82,6 @@ async fn what_billing_tells_again_or_out_of_order_changes_nothing_twice() {
 }
 
 #[tokio::test]
-async fn the_payment_of_an_order_that_is_not_here_is_ignored() {
-    let shop = Shop::open().await;
-    let done = shop.hear(shop.ledger.new_id(), &processed()).await;
-    assert_eq!((done.outcome(), done.appended.len()), (&Outcome::Applied, 0));
-}
-
-#[tokio::test]
 async fn a_cause_of_a_later_version_stops_that_order_alone() {
     let shop = Shop::open().await;
     let (stuck, other) = (shop.place_a_teapot().await, shop.place_a_teapot().await);
@@ -111,6 +106,32 @@ async fn an_order_that_is_never_answered_is_canceled_by_its_deadline_and_a_late_
     shop.hear(id, &PaymentRefundRequested::default()).await;
     shop.hear(id, &PaymentRefunded::default()).await;
     assert_eq!(shop.axes(id).await, (OrderStatus::Canceled, PaymentStatus::Refunded));
+}
+
+#[tokio::test]
+async fn a_payment_of_an_order_that_a_restore_has_lost_waits_until_it_is_placed_again() {
+    let shop = Shop::open().await;
+    let lost = shop.ledger.new_id();
+    assert_eq!(shop.hear(lost, &processed()).await.outcome(), &Outcome::Noted);
+    let again = shop.customer().under(lost).send(order_of(&[("teapot", 1)])).await;
+    again.completed::<PlaceOrderResponse>();
+    assert_eq!(shop.axes(lost).await, (OrderStatus::Pending, PaymentStatus::None));
+    shop.tick();
+    shop.ledger.catch_up().await.event::<OrderProcessed>();
+    assert_eq!(shop.axes(lost).await, (OrderStatus::Processed, PaymentStatus::Captured));
+}
+
+#[tokio::test]
+async fn a_payment_of_an_order_that_is_lost_for_good_is_parked() {
+    let shop = Shop::open().await;
+    let lost = shop.ledger.new_id();
+    shop.hear(lost, &processed()).await;
+    for _ in 1..Retry::default().attempts {
+        shop.ledger.advance(Retry::default().most);
+        shop.ledger.catch_up().await;
+    }
+    let parked = shop.ledger.ledger().backlog().await.unwrap().parked;
+    assert_eq!(parked.iter().map(|parked| (&*parked.name, parked.count)).collect::<Vec<_>>(), [("event", 1)]);
 }
 
 #[tokio::test]

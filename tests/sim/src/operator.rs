@@ -1,33 +1,49 @@
 //! What an operator does about a database that was restored: its epoch is raised, and what diverged is gone on with, one by one, from what its
 //! owner has.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event::Id;
 use ledger::Caller;
 use prost::{Message as _, Name};
-use proto::operator::v1::{ListParkedRequest, ListParkedResponse, ParkedState, RaiseEpochRequest, RedriveRequest};
+use proto::operator::v1::{
+    DropRequest, ListParkedRequest, ListParkedResponse, Parked, ParkedState, RaiseEpochRequest, RedriveRequest,
+};
 
 use crate::executor::Owner;
 use crate::gateway::Gateway;
 use crate::sim::{SERVICES, Sim};
 
 const LIST: &str = "millrace.operator.v1.OperatorService/ListParked";
+/// How often what is parked is tried again before it is given up.
+const REDRIVES: u32 = 3;
+const AUTHOR: &str = "somebody";
 /// How often somebody looks.
 const ROUND: Duration = Duration::from_secs(20);
 
 /// Looks after the services, for ever.
 pub async fn attend(sim: Sim) {
     let operator = Gateway::of_operators(sim.clone());
+    let mut redriven: BTreeMap<String, u32> = BTreeMap::new();
     loop {
         tokio::time::sleep(ROUND).await;
         for service in SERVICES {
             if sim.instance(service).is_some_and(|instance| instance.opened.ledger.was_behind()) {
                 raise(&sim, &operator, service).await;
             }
-            for id in parked(&sim, service).await {
-                let request = RedriveRequest { service: service.to_owned(), id, author: "somebody".to_owned() };
-                ask(&sim, &operator, service, &request).await;
+            for Parked { id, revision, .. } in parked(&sim, service).await {
+                let times = redriven.entry(format!("{service} {id}")).or_default();
+                *times += 1;
+                if *times <= REDRIVES {
+                    let request = RedriveRequest { service: service.to_owned(), id, author: AUTHOR.to_owned() };
+                    ask(&sim, &operator, service, &request).await;
+                } else {
+                    let note = "nothing helps".to_owned();
+                    let (service_name, author) = (service.to_owned(), AUTHOR.to_owned());
+                    let request = DropRequest { service: service_name, id, revision, author, note };
+                    ask(&sim, &operator, service, &request).await;
+                }
             }
         }
     }
@@ -48,13 +64,12 @@ async fn ask<Q: prost::Message + Name>(sim: &Sim, operator: &Gateway, service: O
     operator.send_to(Some(service), id, None, request).await;
 }
 
-async fn parked(sim: &Sim, service: Owner) -> Vec<String> {
+async fn parked(sim: &Sim, service: Owner) -> Vec<Parked> {
     let Some(instance) = sim.instance(service) else { return Vec::new() };
     let opened = &instance.opened;
     let Ok(reader) = opened.ledger.reader(Caller::default()).await else { return Vec::new() };
     let state = ParkedState::Parked.into();
     let request = ListParkedRequest { service: service.to_owned(), state, ..Default::default() };
     let answer = opened.query(LIST, reader, request.encode_to_vec().into()).await;
-    let parked = answer.ok().and_then(|answer| ListParkedResponse::decode(answer).ok()).unwrap_or_default();
-    parked.parked.into_iter().map(|one| one.id).collect()
+    answer.ok().and_then(|answer| ListParkedResponse::decode(answer).ok()).unwrap_or_default().parked
 }

@@ -7,11 +7,10 @@ use event::{Id, Schema};
 use futures::FutureExt as _;
 use ledger::{Chance, Clock, Database, Handlers, Ledger, Parts, Retry, migrations};
 use millrace_messaging::queue::{Command, Queue};
-use millrace_messaging::{Broker, CommandLoop, Committed, Lanes, Streams};
+use millrace_messaging::{Broker, CommandLoop, Committed, Lanes, Streams, Tasks};
 use testkit::NatsServer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// A service that has nothing to do.
 async fn idle(folder: &testkit::TempDir) -> Ledger {
@@ -49,19 +48,20 @@ async fn a_command_that_is_under_way_is_not_acknowledged() {
     millrace_messaging::reached(&client, &broker.url, Duration::from_secs(10)).await.unwrap();
     let (streams, ledger) = (Streams::new(client.clone(), &broker), idle(&folder).await);
     streams.ensure_commands("order").await.unwrap();
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, tasks) = (CancellationToken::new(), Tasks::new());
     let (taken, mut is_taken) = mpsc::unbounded_channel();
     let commands = CommandLoop {
         domain: "order".to_owned(),
         lanes: Lanes::start(&ledger, &Committed::new().0, &tasks),
-        streams,
+        broker: broker.clone(),
+        wire: Arc::new(streams.clone()),
         // None of them ever comes to a commit.
         intake: Arc::new(move |incoming| {
             taken.send(incoming.id).unwrap();
             std::future::pending().boxed()
         }),
     };
-    let running = tokio::spawn(commands.run(stop, tasks));
+    let running = tokio::spawn(commands.run(streams, stop, tasks));
 
     let (queue, _replies) = Queue::open(client.clone(), &broker).await.unwrap();
     for n in 1..=2 {

@@ -43,7 +43,7 @@ pub fn decide(order: &Order, input: Input) -> Result<Vec<Event>, Error> {
     match input {
         Input::Place(placement) => place(order, placement),
         Input::Cancel { by } => cancel(order, by),
-        // Cannot be with one log; after a restore, billing may tell of an order that this log has lost.
+        // Nobody asks this of what is not there; if somebody does, there is nothing to decide.
         _ if order.status == OrderStatus::Unspecified => Ok(Vec::new()),
         Input::TimedOut => Ok(timed_out(order)),
         Input::PaymentProcessed => Ok(processed(order)),
