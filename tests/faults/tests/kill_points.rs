@@ -7,20 +7,18 @@ use millrace::Role;
 use millrace_faults::kill_points::{Case, Keep, Site, Verdict, survive};
 use testkit::NatsServer;
 
-/// What a role comes to as long as it does its work.
-const WORK: [Point; 9] = [
-    Point::LaneReceived,
-    Point::BeforeCommit,
-    Point::AfterCommit,
+/// Where a role takes something in.
+const TAKING: [Point; 4] = [Point::LaneReceived, Point::BeforeCommit, Point::AfterCommit, Point::Migrating];
+/// Where it tells of what it took in.
+const TELLING: [Point; 5] = [
     Point::RelaySent,
     Point::RelayAcknowledged,
     Point::BeforeAcknowledgement,
     Point::AfterAcknowledgement,
-    Point::Migrating,
     Point::Draining,
 ];
-/// What it comes to when it was away, or cannot do it.
-const RETURN: [Point; 5] =
+/// What it comes to when it was away.
+const RETURNING: [Point; 5] =
     [Point::RelayLeftOver, Point::HealerRead, Point::AuditRead, Point::AuditNoted, Point::Parked];
 /// What only one of them does.
 const OWN: [Point; 4] = [Point::GatewayQueued, Point::EffectLeased, Point::EffectPerformed, Point::TimerTaken];
@@ -41,36 +39,84 @@ async fn dies_and_loses_nothing(role: Role, points: &[Point]) {
     }
 }
 
-macro_rules! deaths {
-    ($($name:ident: $role:ident, $points:ident;)+) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                dies_and_loses_nothing(Role::$role, &$points).await;
-            }
-        )+
-    };
-}
-
-deaths! {
-    registration_dies_at_each_point_of_its_work_and_nothing_is_lost: Registration, WORK;
-    user_dies_at_each_point_of_its_work_and_nothing_is_lost: User, WORK;
-    order_dies_at_each_point_of_its_work_and_nothing_is_lost: Order, WORK;
-    billing_dies_at_each_point_of_its_work_and_nothing_is_lost: Billing, WORK;
-    registration_dies_at_each_point_of_its_return_and_nothing_is_lost: Registration, RETURN;
-    user_dies_at_each_point_of_its_return_and_nothing_is_lost: User, RETURN;
-    order_dies_at_each_point_of_its_return_and_nothing_is_lost: Order, RETURN;
-    billing_dies_at_each_point_of_its_return_and_nothing_is_lost: Billing, RETURN;
-    the_gateway_dies_with_what_it_has_queued_or_drains_and_nothing_is_lost: Gateway, GATEWAY;
-    billing_dies_around_a_charge_and_it_is_made_once: Billing, OWN;
-    order_dies_as_a_deadline_passes_and_it_passes_once: Order, OWN;
-}
-
-const GATEWAY: [Point; 2] = [Point::GatewayQueued, Point::Draining];
-
 #[test]
 fn no_point_is_left_out() {
-    let left_out: Vec<_> =
-        Point::ALL.iter().filter(|point| ![&WORK[..], &RETURN, &OWN].concat().contains(point)).collect();
+    let all = [&TAKING[..], &TELLING, &RETURNING, &OWN].concat();
+    let left_out: Vec<_> = Point::ALL.iter().filter(|point| !all.contains(point)).collect();
     assert!(left_out.is_empty(), "nobody dies at {left_out:?}");
+}
+
+#[tokio::test]
+async fn registration_dies_as_it_takes_something_in_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Registration, &TAKING).await;
+}
+
+#[tokio::test]
+async fn registration_dies_as_it_tells_others_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Registration, &TELLING).await;
+}
+
+#[tokio::test]
+async fn registration_dies_on_its_return_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Registration, &RETURNING).await;
+}
+
+#[tokio::test]
+async fn user_dies_as_it_takes_something_in_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::User, &TAKING).await;
+}
+
+#[tokio::test]
+async fn user_dies_as_it_tells_others_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::User, &TELLING).await;
+}
+
+#[tokio::test]
+async fn user_dies_on_its_return_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::User, &RETURNING).await;
+}
+
+#[tokio::test]
+async fn order_dies_as_it_takes_something_in_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Order, &TAKING).await;
+}
+
+#[tokio::test]
+async fn order_dies_as_it_tells_others_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Order, &TELLING).await;
+}
+
+#[tokio::test]
+async fn order_dies_on_its_return_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Order, &RETURNING).await;
+}
+
+#[tokio::test]
+async fn billing_dies_as_it_takes_something_in_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Billing, &TAKING).await;
+}
+
+#[tokio::test]
+async fn billing_dies_as_it_tells_others_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Billing, &TELLING).await;
+}
+
+#[tokio::test]
+async fn billing_dies_on_its_return_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Billing, &RETURNING).await;
+}
+
+#[tokio::test]
+async fn the_gateway_dies_with_what_it_has_queued_and_as_it_stops_and_all_is_done_once() {
+    dies_and_loses_nothing(Role::Gateway, &[Point::GatewayQueued, Point::Draining]).await;
+}
+
+#[tokio::test]
+async fn billing_dies_around_a_charge_and_it_is_made_once() {
+    dies_and_loses_nothing(Role::Billing, &OWN).await;
+}
+
+#[tokio::test]
+async fn order_dies_as_a_deadline_passes_and_it_passes_once() {
+    dies_and_loses_nothing(Role::Order, &OWN).await;
 }

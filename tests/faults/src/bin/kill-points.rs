@@ -85,6 +85,9 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
         .flat_map(|(site, hits)| (1..=arguments.first.min(*hits)).map(|nth| Case { site: *site, nth }))
         .filter(|case| arguments.means(&case.to_string()))
         .collect();
+    if cases.is_empty() {
+        return Err("--only names a time that nobody comes to, or that --first leaves out".to_owned());
+    }
     tell(&format!("{} deaths, counted in {:.0} s", cases.len(), began.elapsed().as_secs_f64()));
     let verdicts = die_all(&nats.url(), &cases, arguments.shops).await?;
     tell(&table(&hits, &verdicts));
@@ -114,11 +117,16 @@ async fn count_all(nats_url: &str, sites: &[Site], shops: u8) -> Result<Hits, St
     for site in sites {
         stories.entry(site.story_name()).or_default().push(*site);
     }
+    tell(&format!("counting, in {} stories in which nobody dies", stories.len()));
     let counting = stories.values().map(|sites| async move { (sites, count(nats_url, sites[0]).await) });
     let mut counting = futures::stream::iter(counting).buffer_unordered(shops.into());
     let mut hits = Hits::new();
     while let Some((sites, counted)) = counting.next().await {
         let counted = counted.map_err(|error| format!("nobody died, and yet: {error}"))?;
+        let role = sites[0].role;
+        if let Some(site) = counted.keys().map(|point| Site { role, point: *point }).find(|site| !site.is_reached()) {
+            return Err(format!("{site} is reached, and nobody dies there: its plan says otherwise"));
+        }
         for site in sites {
             let times = counted.get(&site.point).copied().unwrap_or_default();
             if times == 0 {

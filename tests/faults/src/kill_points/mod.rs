@@ -1,12 +1,15 @@
 //! A process dies at each point at which that could hurt, is started again, and everything must come out as if it had not died.
 //!
-//! - [`plan`]: which role comes to which point, and in which story.
-//! - [`stories`]: what customers do meanwhile. The same each time, so that counting once tells where there is to die.
-//! - [`shop`]: real processes on a real broker; one of them has been told where to die.
-//! - [`checks`]: what must hold in the end.
+//! - `plan`: which role comes to which point, and in which story.
+//! - `stories`, `people`, `poison`: what happens meanwhile. The same each time, so that counting once tells where there is to die.
+//! - `shop`: real processes, one of which has been told where to die; `broker`: their streams on a real one.
+//! - `checks`: what must hold in the end.
 
+mod broker;
 mod checks;
+mod people;
 mod plan;
+mod poison;
 mod shop;
 mod stories;
 

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::str::FromStr;
 
 use fault::Point;
 use millrace::Role;
@@ -45,7 +44,7 @@ impl Site {
     }
 
     /// Whether the role ever comes there. What this says is compared with a count.
-    fn is_reached(self) -> bool {
+    pub fn is_reached(self) -> bool {
         match self.point {
             Point::Draining => true,
             Point::GatewayQueued => self.role == Role::Gateway,
@@ -140,28 +139,6 @@ impl fmt::Display for Case {
     }
 }
 
-impl FromStr for Site {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::all().find(|site| site.to_string() == text);
-        found.ok_or_else(|| {
-            format!("`{text}` is no point of a role, such as order/before-commit; --list tells them all")
-        })
-    }
-}
-
-impl FromStr for Case {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |nth: &str| nth.parse().ok().filter(|nth| *nth > 0);
-        let (site, nth) = text.split_once(':').unwrap_or((text, "1"));
-        let nth = number(nth).ok_or_else(|| format!("`{text}` names no time, such as order/before-commit:2"))?;
-        Ok(Self { site: site.parse()?, nth })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,15 +147,5 @@ mod tests {
     fn every_point_is_some_role_s() {
         let lost: Vec<_> = Point::ALL.iter().filter(|point| !Site::all().any(|site| site.point == **point)).collect();
         assert!(lost.is_empty(), "no role comes to {lost:?}");
-    }
-
-    #[test]
-    fn a_case_is_read_as_it_is_written() {
-        for site in Site::all() {
-            let case = Case { site, nth: 3 };
-            assert_eq!(case.to_string().parse(), Ok(case));
-        }
-        assert!("order/no-such-point:1".parse::<Case>().is_err());
-        assert!("order/before-commit:0".parse::<Case>().is_err());
     }
 }

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use event::Schema;
-use event::subject::{command_stream, event_stream};
 use fault::Point;
 use ledger::operator::OPERATOR;
 use millrace::Role;
@@ -28,16 +26,14 @@ use crate::{Database, Processes};
 const LOOK: Duration = Duration::from_millis(10);
 /// What is under way when a process is told to stop may take so long, on a slow machine.
 const DRAIN: Duration = Duration::from_secs(40);
-/// For a slow machine.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The processes of a story, in a namespace of their own. They end with the value.
 #[derive(Debug)]
 pub(super) struct Shop {
     pub(super) site: Site,
     processes: Processes,
-    nats_url: String,
-    namespace: String,
+    pub(super) nats_url: String,
+    pub(super) namespace: String,
     running: Mutex<BTreeMap<Role, Child>>,
     victim: Mutex<Victim>,
     keep: Keep,
@@ -171,54 +167,12 @@ impl Shop {
         assert!(status.success() || self.is_death(role, status), "{role} was told to stop, and ended with {status}");
     }
 
-    /// Services serve before their streams are there, because they must do so while the broker is away. A story begins after that: else
-    /// what it takes to the broker would be a matter of time.
-    pub(super) async fn streams_are_made(&self) {
-        let broker = self.broker().await;
-        for role in self.services().filter(|role| !(self.site.is_late() && *role == self.site.role)) {
-            let has_commands = matches!(role, Role::User | Role::Order);
-            let commands = has_commands.then(|| command_stream(&self.namespace, role.name()));
-            for stream in commands.into_iter().chain([event_stream(&self.namespace, role.name())]) {
-                let what = format!("{stream} is made");
-                within(PATIENCE, &what, async || broker.get_stream(&stream).await.is_ok()).await;
-            }
-        }
-    }
-
     /// Kills a role at once that is nobody's victim, and starts it again.
     pub(super) fn kill(&self, role: Role) {
         let mut child = self.running.lock().unwrap().remove(&role).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         self.start(role);
-    }
-
-    /// Throws away what is on the streams of events.
-    pub(super) async fn purge_events(&self) {
-        let broker = self.broker().await;
-        for role in self.services() {
-            if let Ok(stream) = broker.get_stream(event_stream(&self.namespace, role.name())).await {
-                stream.purge().await.unwrap();
-            }
-        }
-    }
-
-    /// Ends the processes, and takes its streams from the broker, which keeps room for all that a queue may ever hold.
-    pub(super) async fn close(self) {
-        let broker = self.broker().await;
-        let streams = self.services().flat_map(|role| {
-            [event_stream(&self.namespace, role.name()), command_stream(&self.namespace, role.name())]
-        });
-        let streams: Vec<_> = streams.collect();
-        drop(self);
-        for stream in streams {
-            // Not every service has commands.
-            let _ = broker.delete_stream(&stream).await;
-        }
-    }
-
-    async fn broker(&self) -> Context {
-        async_nats::jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
     }
 
     /// Calls the services with an operator's seal.
