@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model check deny help
+.PHONY: demo test up load model abuse check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -16,6 +16,9 @@ load: ## What an order costs, against its raw parts and a hand-written path (mor
 
 model: ## Every way in which an order can go, and what goes wrong without each protection
 	@cargo run --quiet -p millrace-model
+
+abuse: ## Attacks on the gateway of a real shop, while a customer goes on buying (more by ARGS=--help)
+	@scripts/abuse $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

@@ -14,7 +14,7 @@ const STEPS: [&[&str]; 10] = [
     &["millrace-serve"],
     &["millrace-registration", "millrace-user", "millrace-order", "millrace-billing", "millrace-gateway"],
     &["millrace"],
-    &["millrace-testkit", "millrace-tests", "millrace-load", "millrace-model"],
+    &["millrace-testkit", "millrace-tests", "millrace-load", "millrace-model", "millrace-abuse"],
 ];
 
 #[test]
