@@ -3,6 +3,7 @@
 
 mod channel;
 mod incoming;
+mod pace;
 mod seats;
 mod timeout;
 mod tls;
@@ -14,7 +15,8 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 pub use channel::{channel, stream_channel};
-pub use incoming::{Connection, Connections, Incoming, raise_open_files};
+pub use incoming::{Connection, Connections, Incoming, Peer, raise_open_files};
+pub use pace::Pace;
 pub use seats::{Seat, Seats, network};
 pub use timeout::timeout_in;
 pub use tls::Tls;
@@ -93,6 +95,8 @@ impl Limits {
             per_address: 500,
             greeting: Duration::from_secs(5),
             stalled: Duration::from_secs(30),
+            bytes_per_address: 1 << 20,
+            turn: 16 << 10,
         },
     };
     /// For our own services, whose one connection carries the calls of thousands of clients.
@@ -103,7 +107,13 @@ impl Limits {
         http1: false,
         stream_window: STREAM_WINDOW,
         connection_window: CONNECTION_WINDOW,
-        connections: Connections { total: 10_000, per_address: 10_000, ..Self::EDGE.connections },
+        connections: Connections {
+            total: 10_000,
+            per_address: 10_000,
+            bytes_per_address: 0,
+            turn: usize::MAX,
+            ..Self::EDGE.connections
+        },
     };
 }
 
