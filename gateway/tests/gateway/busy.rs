@@ -6,13 +6,14 @@ use abuse::violations::{self, Ends};
 use futures::future::join_all;
 use millrace_gateway::Rate;
 use tokio::io::AsyncWriteExt as _;
+use tonic::Code;
 
 use crate::abuse::{MEMORY_MAX, is_served, unhurried};
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, call, connect,
     first_call, frame, header, intruder, intruder_from, memory, message,
 };
-use crate::world::{World, id};
+use crate::world::{World, id, order, reason};
 
 const GET_ORDER: &str = "/millrace.order.v1.OrderService/GetOrder";
 const WATCH_ORDER: &str = "/millrace.order.v1.OrderService/WatchOrder";
@@ -198,6 +199,24 @@ async fn more_calls_than_are_allowed_at_once_are_refused_and_the_others_go_on() 
     let refused = |frame: &Frame| frame.kind == RST_STREAM && frame.payload == 7_u32.to_be_bytes();
     assert!(intruder.read_times(1, refused).await, "those beyond 256 are told that they were not begun");
     is_served(&world).await;
+}
+
+#[tokio::test]
+async fn what_means_one_thing_may_not_be_said_twice() {
+    let world = World::new().await;
+    for (name, code, why) in [
+        ("idempotency-key", Code::InvalidArgument, "INVALID_IDEMPOTENCY_KEY"),
+        ("consistency-token", Code::InvalidArgument, "INVALID_CONSISTENCY_TOKEN"),
+        ("authorization", Code::Unauthenticated, "INVALID_TOKEN"),
+    ] {
+        let mut request = world.call(order(1));
+        for value in ["one", "other"] {
+            request.metadata_mut().append(name, value.parse().unwrap());
+        }
+        let refused = world.orders().place_order(request).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (code, why));
+    }
+    assert!(world.owner.kept.lock().unwrap().receipts.is_empty());
 }
 
 #[tokio::test]
