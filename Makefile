@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model sim kill-points nemesis fuzz mutants check deny help
+.PHONY: demo test up load model sim kill-points nemesis fuzz abuse mutants check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -31,6 +31,9 @@ nemesis: ## Real processes under faults while customers buy (MINUTES=2 SEED=n, m
 
 fuzz: ## Feeds all that reads input from outside, guided by coverage: MINUTES=n, TARGET=name (more by ARGS=--help)
 	@scripts/fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TARGET),--target $(TARGET)) $(ARGS)
+
+abuse: ## Attacks on the gateway of a real shop, while a customer goes on buying (more by ARGS=--help)
+	@scripts/abuse $(ARGS)
 
 check: ## What CI runs: formatting, lints, protos, tests
 	@scripts/check

@@ -12,6 +12,7 @@ use identity::{Claims, TokenError, TokenVerifier};
 use proto::registration::v1::{LogoutSuccess, SigningKeyPublished};
 use proto::{Message as _, Name as _};
 
+use crate::call::single;
 use crate::error::Refusal;
 pub use keys::KeySource;
 pub use sessions::EndedSessions;
@@ -98,7 +99,7 @@ impl Authenticator {
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let value = headers.get(AUTHORIZATION).ok_or(Refusal::MissingToken)?;
+    let value = single(headers, AUTHORIZATION.as_str(), || Refusal::InvalidToken)?.ok_or(Refusal::MissingToken)?;
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refusal::InvalidToken)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Refusal::InvalidToken) }
 }

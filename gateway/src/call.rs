@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use event::{Access, ConsistencyToken, Kind, Micros};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use identity::{Claims, Principal};
 use serve::transport::network;
 
@@ -59,8 +59,7 @@ impl Gateway {
         }
         Ok(Call {
             principal: self.principal(claims.as_deref()),
-            idempotency_key: headers
-                .get("idempotency-key")
+            idempotency_key: single(headers, "idempotency-key", || Refusal::InvalidIdempotencyKey)?
                 .map(|key| ids::idempotency_key(key.as_bytes()))
                 .transpose()?,
             consistency_token: consistency_token(headers)?,
@@ -89,12 +88,24 @@ fn limit<K: Eq + std::hash::Hash>(buckets: &Buckets<K>, key: K, now: Micros, who
     })
 }
 
+/// The value of a header that means one thing. Of two of them, whoever is in between may look at the other.
+pub(crate) fn single<'h>(
+    headers: &'h HeaderMap,
+    name: &str,
+    refusal: impl FnOnce() -> Refusal,
+) -> Result<Option<&'h HeaderValue>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(refusal()) } else { Ok(first) }
+}
+
 fn metadata_len(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 fn consistency_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let Some(value) = headers.get(event::headers::CONSISTENCY_TOKEN) else { return Ok(None) };
+    let value = single(headers, event::headers::CONSISTENCY_TOKEN, || Refusal::InvalidConsistencyToken)?;
+    let Some(value) = value else { return Ok(None) };
     let text = value.to_str().map_err(|_| Refusal::InvalidConsistencyToken)?;
     if text.len() > CONSISTENCY_TOKEN_LEN_MAX || text.parse::<ConsistencyToken>().is_err() {
         return Err(Refusal::InvalidConsistencyToken);

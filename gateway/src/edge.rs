@@ -1,7 +1,7 @@
 //! One call, from its first byte to its last: limit by address, authenticate, limit by principal, validate, and then to the owner.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use futures::Stream;
 use messaging::queue::Queue;
 use prost_reflect::DynamicMessage;
 use serve::raw::Raw;
-use serve::transport::Seats;
+use serve::transport::{Peer, Seats};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -28,7 +28,7 @@ use crate::authenticate::Authenticator;
 use crate::call::Call;
 use crate::config::Limits;
 use crate::deadline::Deadline;
-use crate::door::{keep, peer};
+use crate::door::{charged, keep, peer};
 use crate::error::Refusal;
 use crate::limit::Buckets;
 use crate::measured::Calls;
@@ -87,12 +87,12 @@ impl Gateway {
         let route = self.routes.find(request.uri().path()).cloned();
         let span = trace::span::rpc_server(route.as_ref().map_or("_OTHER", |route| &route.method.name));
         trace::follow(&span, &trace::extract(&MetadataMap::from_headers(request.headers().clone())));
-        let peer = peer(request.extensions());
-        if let Some(peer) = peer {
-            span.record("network.peer.address", tracing::field::display(peer.ip()));
-            span.record("network.peer.port", peer.port());
+        let peer = peer(request.extensions()).cloned();
+        if let Some(peer) = &peer {
+            span.record("network.peer.address", tracing::field::display(peer.address.ip()));
+            span.record("network.peer.port", peer.address.port());
         }
-        let (seat, response) = match self.enter(peer) {
+        let (seat, response) = match self.enter(peer.as_ref()) {
             Ok(seat) => (seat, Arc::clone(&self).exchange(route.clone(), peer, request).instrument(span.clone()).await),
             Err(refusal) => (None, Status::from(refusal).into_http()),
         };
@@ -106,14 +106,16 @@ impl Gateway {
     async fn exchange(
         self: Arc<Self>,
         route: Option<Arc<Route>>,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
         request: http::Request<Body>,
     ) -> http::Response<Body> {
         let lasts = route.as_ref().is_some_and(|route| route.method.kind == Kind::Stream);
         let max = if lasts { STREAM_MAX } else { self.limits.deadline_max };
         let deadline = Deadline::read(request.extensions(), self.limits.deadline_default, max);
         let answer = async {
-            match self.admit(route, peer, request.headers(), deadline).await {
+            let address = peer.as_ref().map(|peer| peer.address);
+            let call = self.admit(route, address, request.headers(), deadline).await;
+            match charged(peer.as_ref(), call) {
                 Ok(call) => Arc::clone(&self).answer(call, request).await,
                 Err(refusal) => Status::from(refusal).into_http(),
             }

@@ -15,7 +15,15 @@ const STEPS: [&[&str]; 12] = [
     &["millrace-serve"],
     &["millrace-registration", "millrace-user", "millrace-order", "millrace-billing", "millrace-gateway"],
     &["millrace"],
-    &["millrace-testkit", "millrace-fuzz", "millrace-load", "millrace-model", "millrace-mutants", "millrace-sim"],
+    &[
+        "millrace-testkit",
+        "millrace-abuse",
+        "millrace-fuzz",
+        "millrace-load",
+        "millrace-model",
+        "millrace-mutants",
+        "millrace-sim",
+    ],
     &["millrace-tests", "millrace-faults"],
 ];
 

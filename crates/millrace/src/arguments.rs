@@ -153,7 +153,7 @@ pub(crate) struct UpArguments {
     #[arg(long, env = "MILLRACE_ALLOWED_ORIGINS", value_delimiter = ',')]
     allowed_origins: Vec<String>,
     /// Other limits than the usual ones, as <name>=<number>, separated by commas: calls-per-address, attempts-per-address and calls-per-user a
-    /// second (0: any), connections, connections-per-address, open-calls, open-calls-per-address.
+    /// second (0: any), connections, connections-per-address, bytes-per-address a second (0: any), open-calls, open-calls-per-address.
     #[arg(long, env = "MILLRACE_LIMITS", value_delimiter = ',')]
     limits: Vec<Limit>,
 }
@@ -210,7 +210,7 @@ pub(crate) struct RunArguments {
     #[arg(long, env = "MILLRACE_ANSWER_WAIT_MS", default_value_t = 2000)]
     answer_wait_ms: u64,
     /// Other limits than the usual ones, as <name>=<number>, separated by commas: calls-per-address, attempts-per-address and calls-per-user a
-    /// second (0: any), connections, connections-per-address, open-calls, open-calls-per-address.
+    /// second (0: any), connections, connections-per-address, bytes-per-address a second (0: any), open-calls, open-calls-per-address.
     #[arg(long, env = "MILLRACE_LIMITS", value_delimiter = ',')]
     limits: Vec<Limit>,
 }

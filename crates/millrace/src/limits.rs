@@ -14,12 +14,13 @@ pub struct Limit {
 type Set = fn(&mut Limits, u32);
 
 /// What each is called. Of rates, the number is what is allowed each second; at once it is twice as much. 0 switches a rate off.
-const NAMES: [(&str, Set); 7] = [
+const NAMES: [(&str, Set); 8] = [
     ("calls-per-address", |limits, to| limits.per_address = rate(to)),
     ("attempts-per-address", |limits, to| limits.attempts_per_address = rate(to)),
     ("calls-per-user", |limits, to| limits.per_principal = rate(to)),
     ("connections", |limits, to| limits.connections.total = to as usize),
     ("connections-per-address", |limits, to| limits.connections.per_address = to as usize),
+    ("bytes-per-address", |limits, to| limits.connections.bytes_per_address = to),
     ("open-calls", |limits, to| limits.open_calls = to as usize),
     ("open-calls-per-address", |limits, to| limits.open_calls_per_address = to as usize),
 ];

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use crate::log::{HEADS, READ};
 use crate::raw::Raw;
-use crate::transport::Peer;
+use crate::transport::Callee;
 
 const GET_RECEIPT: &str = "millrace.command.v1.DeliveryService/GetReceipt";
 /// How long a read may take.
@@ -43,7 +43,7 @@ pub struct Owners {
 #[derive(Clone, Debug)]
 pub struct Server {
     pub address: String,
-    pub peer: Peer,
+    pub callee: Callee,
 }
 
 /// Why another service did not answer. Always tried again.
@@ -140,7 +140,7 @@ impl Owners {
         let span = trace::span::rpc_client(method, &server.address);
         let mut request = tonic::Request::new(body);
         request.set_timeout(within);
-        let call = call(server.peer.clone(), method, sealed, request).instrument(span.clone());
+        let call = call(server.callee.clone(), method, sealed, request).instrument(span.clone());
         let answer = tokio::time::timeout(within, call).await;
         let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("it took too long")));
         trace::span::record_client(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
@@ -154,7 +154,7 @@ fn failed(domain: &str, status: Status) -> OwnerError {
 }
 
 async fn call(
-    peer: Peer,
+    callee: Callee,
     method: &'static str,
     sealed: String,
     mut request: tonic::Request<Bytes>,
@@ -163,7 +163,7 @@ async fn call(
     let path = PathAndQuery::try_from(format!("/{method}")).map_err(|error| invalid(&error))?;
     request.metadata_mut().insert(headers::SEAL, sealed.parse().map_err(|error| invalid(&error))?);
     trace::inject(request.metadata_mut());
-    let mut grpc = tonic::client::Grpc::new(peer).max_decoding_message_size(RESPONSE_MAX);
+    let mut grpc = tonic::client::Grpc::new(callee).max_decoding_message_size(RESPONSE_MAX);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     grpc.unary(request, path, Raw).await.map(tonic::Response::into_inner)
 }

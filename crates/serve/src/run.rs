@@ -138,7 +138,7 @@ async fn open(mut service: Service, config: &Config) -> Result<Opened, RunError>
 fn owners(ledger: &Ledger, name: &str, config: &Config) -> Result<Owners, transport::Error> {
     let server = |address: &String| {
         let channel = transport::channel(address, config.tls.as_ref())?;
-        Ok(Server { address: address.clone(), peer: channel.into() })
+        Ok(Server { address: address.clone(), callee: channel.into() })
     };
     let called = config.endpoints.iter().filter(|(domain, _)| config.pair_keys.contains_key(*domain));
     let servers: Result<_, transport::Error> =

@@ -1,9 +1,10 @@
 //! gRPC servers and channels, with every limit set on purpose: tonic's own defaults leave streams, time and memory unlimited, and reconnect
 //! without a pause.
 
+mod callee;
 mod channel;
 mod incoming;
-mod peer;
+mod pace;
 mod seats;
 mod timeout;
 mod tls;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+pub use callee::{Answer, Callee};
 pub use channel::{channel, stream_channel};
-pub use incoming::{Connection, Connections, Incoming, raise_open_files};
-pub use peer::{Answer, Peer};
+pub use incoming::{Connection, Connections, Incoming, Peer, raise_open_files};
+pub use pace::Pace;
 pub use seats::{Seat, Seats, network};
 pub use timeout::timeout_in;
 pub use tls::Tls;
@@ -95,6 +97,8 @@ impl Limits {
             per_address: 500,
             greeting: Duration::from_secs(5),
             stalled: Duration::from_secs(30),
+            bytes_per_address: 1 << 20,
+            turn: 16 << 10,
         },
     };
     /// For our own services, whose one connection carries the calls of thousands of clients.
@@ -105,7 +109,13 @@ impl Limits {
         http1: false,
         stream_window: STREAM_WINDOW,
         connection_window: CONNECTION_WINDOW,
-        connections: Connections { total: 10_000, per_address: 10_000, ..Self::EDGE.connections },
+        connections: Connections {
+            total: 10_000,
+            per_address: 10_000,
+            bytes_per_address: 0,
+            turn: usize::MAX,
+            ..Self::EDGE.connections
+        },
     };
 }
 

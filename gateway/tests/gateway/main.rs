@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panicking")]
 
 mod abuse;
+mod busy;
 mod commands;
 mod crowds;
 mod frames;

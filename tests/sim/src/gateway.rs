@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::broker;
 use crate::executor::Owner;
 use crate::fault::Fault;
-use crate::network::peer;
+use crate::network::way_to;
 use crate::sim::{NAMESPACE, SERVICES, Sim, master_key};
 
 const DELIVER: &str = "/millrace.command.v1.DeliveryService/Deliver";
@@ -140,7 +140,7 @@ impl Gateway {
             key: command.key.map(|key| key.to_string()).unwrap_or_default(),
             body: command.body.clone(),
         };
-        let mut calls = tonic::client::Grpc::new(peer(&self.sim, command.owner));
+        let mut calls = tonic::client::Grpc::new(way_to(&self.sim, command.owner));
         calls.ready().await.ok()?;
         let body: Bytes = request.encode_to_vec().into();
         let answer = calls.unary(tonic::Request::new(body), PathAndQuery::from_static(DELIVER), Raw).await;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Delivered;
 use crate::executor::Owner;
-use crate::network::peer;
+use crate::network::way_to;
 use crate::provider::SimulatedProvider;
 use crate::sim::{NAMESPACE, SERVICES, Sim, master_key};
 use crate::wire::{SimulatedMessage, SimulatedWire};
@@ -106,7 +106,7 @@ pub async fn start(sim: Sim, premises: Premises, name: Owner) -> Result<(), Stri
 
 fn owners(sim: &Sim, opened: &Opened, name: Owner) -> Owners {
     let others = SERVICES.into_iter().filter(|other| *other != name);
-    let server = |other: Owner| (other.to_owned(), Server { address: other.to_owned(), peer: peer(sim, other) });
+    let server = |other: Owner| (other.to_owned(), Server { address: other.to_owned(), callee: way_to(sim, other) });
     let keys = others.clone().map(|other| (other.to_owned(), master_key().owner(other).pair(name)));
     Owners::new(others.map(server).collect(), Sealer::new(name, keys), opened.ledger.clone())
 }

@@ -3,7 +3,7 @@
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use serve::transport::{Answer, Peer};
+use serve::transport::{Answer, Callee};
 use tokio::sync::oneshot;
 use tonic::body::Body;
 use tower::{BoxError, Service as _};
@@ -13,9 +13,9 @@ use crate::fault::Fault;
 use crate::sim::Sim;
 
 /// The way to a service.
-pub fn peer(sim: &Sim, to: Owner) -> Peer {
+pub fn way_to(sim: &Sim, to: Owner) -> Callee {
     let sim = sim.clone();
-    Peer::new(move |request| -> Answer { call(sim.clone(), to, request).boxed() })
+    Callee::new(move |request| -> Answer { call(sim.clone(), to, request).boxed() })
 }
 
 fn call(sim: Sim, to: Owner, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {

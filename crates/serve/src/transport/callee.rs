@@ -8,20 +8,20 @@ use tonic::body::Body;
 use tonic::transport::Channel;
 use tower::{BoxError, Service, ServiceExt as _};
 
-/// The way to another service: a channel, or whatever else takes calls. Clones share it.
+/// Whoever takes calls: a channel, or whatever else takes calls. Clones share it.
 #[derive(Clone)]
-pub struct Peer(Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>);
+pub struct Callee(Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>);
 
 /// What a call comes to.
 pub type Answer = BoxFuture<'static, Result<Response<Body>, BoxError>>;
 
-impl Peer {
+impl Callee {
     pub fn new(call: impl Fn(Request<Body>) -> Answer + Send + Sync + 'static) -> Self {
         Self(Arc::new(call))
     }
 }
 
-impl From<Channel> for Peer {
+impl From<Channel> for Callee {
     fn from(channel: Channel) -> Self {
         Self::new(move |request| {
             let channel = channel.clone();
@@ -30,7 +30,7 @@ impl From<Channel> for Peer {
     }
 }
 
-impl Service<Request<Body>> for Peer {
+impl Service<Request<Body>> for Callee {
     type Response = Response<Body>;
     type Error = BoxError;
     type Future = Answer;
@@ -45,8 +45,8 @@ impl Service<Request<Body>> for Peer {
     }
 }
 
-impl fmt::Debug for Peer {
+impl fmt::Debug for Callee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Peer")
+        f.write_str("Callee")
     }
 }
