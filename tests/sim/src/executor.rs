@@ -25,7 +25,9 @@ pub fn polled() -> Owner {
 
 /// Where new tasks come in. Clones share it.
 #[derive(Clone, Default)]
-pub struct Spawner(Arc<Mutex<Vec<(Owner, BoxFuture<'static, ()>)>>>);
+pub struct Spawner(Arc<Mutex<Vec<Arrived>>>);
+
+type Arrived = (Owner, BoxFuture<'static, ()>);
 
 impl Spawner {
     pub fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {

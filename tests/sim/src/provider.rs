@@ -13,8 +13,8 @@ use crate::sim::Sim;
 
 /// How long a reference keeps a call from being made twice.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// How long a call may be on its way.
-const LATE: Duration = Duration::from_secs(90);
+/// How long a call may be on its way, in milliseconds.
+const LATE_MS: u64 = 90_000;
 /// Once in so many calls.
 const ODDS: u64 = 12;
 
@@ -85,12 +85,12 @@ impl SimulatedProvider {
         }
         if self.sim.strikes(Fault::ProviderLate, ODDS) {
             let (this, reference) = (self.clone(), reference.to_owned());
-            let late = Duration::from_micros(self.sim.chance().below(LATE.as_micros() as u64));
+            let late = Duration::from_millis(self.sim.chance().below(LATE_MS));
             self.sim.spawn("world", async move {
                 tokio::time::sleep(late).await;
                 this.arrives(&reference, act);
             });
-            tokio::time::sleep(LATE).await;
+            tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
             return Err(unanswered());
         }
         self.sim.way().await;

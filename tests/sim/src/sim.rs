@@ -162,6 +162,11 @@ impl Sim {
         lock(&self.0.instances)
     }
 
+    /// Whether everybody is there.
+    pub fn is_whole(&self) -> bool {
+        self.instances().len() == SERVICES.len() && !self.wired().is_away
+    }
+
     pub fn instance(&self, service: &str) -> Option<Arc<Instance>> {
         self.instances().get(service).cloned()
     }

@@ -184,7 +184,7 @@ impl Simulation {
         let mut unfinished = Vec::new();
         for turn in 0..PATIENCE {
             self.turn().await;
-            if turn % 500 == 499 && self.crowd.is_gone() && self.weather.is_fine(&self.sim) {
+            if turn % 500 == 499 && self.crowd.is_gone() && self.sim.is_whole() {
                 unfinished = promises::unfinished(&self.sim, &self.premises).await;
                 if unfinished.is_empty() {
                     return unfinished;

@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::instance;
 use crate::operator;
-use crate::sim::{SERVICES, Sim};
+use crate::sim::SERVICES;
 use crate::simulation::Simulation;
 
 /// Something happens once in so many turns.
@@ -37,19 +37,12 @@ struct News {
     stopped: Vec<Owner>,
     broker_is_back: bool,
     failures: Vec<String>,
-    /// Those that are neither there nor started yet.
-    away: BTreeMap<Owner, ()>,
 }
 
 impl Weather {
     /// Has a service started with the next turn.
     pub fn starts(&self, service: Owner) {
         lock(&self.news).to_start.push(service);
-    }
-
-    /// Whether everybody is there.
-    pub fn is_fine(&self, sim: &Sim) -> bool {
-        sim.instances().len() == SERVICES.len() && !sim.wired().is_away
     }
 
     /// Whether any service has less than it had.
@@ -187,7 +180,6 @@ impl Simulation {
     fn starts_after_a_while(&self, service: Owner) {
         let news = Arc::clone(&self.weather.news);
         let pause = self.a_while();
-        lock(&news).away.insert(service, ());
         self.sim.spawn("world", async move {
             tokio::time::sleep(pause).await;
             lock(&news).to_start.push(service);
@@ -198,10 +190,8 @@ impl Simulation {
         let (sim, premises, news) = (self.sim.clone(), self.premises.clone(), Arc::clone(&self.weather.news));
         self.sim.spawn(service, async move {
             let started = instance::start(sim, premises, service).await;
-            let mut news = lock(&news);
-            news.away.remove(service);
             if let Err(error) = started {
-                news.failures.push(format!("{service} does not start: {error}"));
+                lock(&news).failures.push(format!("{service} does not start: {error}"));
             }
         });
     }

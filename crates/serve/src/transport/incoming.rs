@@ -166,7 +166,7 @@ impl Connection {
                 ready!(pause.as_mut().poll(cx));
                 *paused = None;
             }
-            let pause = self.peer.pace.wait().or((*of_turn >= self.turn).then_some(BETWEEN_TURNS));
+            let pause = self.peer.pace.wait().or_else(|| (*of_turn >= self.turn).then_some(BETWEEN_TURNS));
             let Some(pause) = pause else { break };
             *of_turn = 0;
             *paused = Some(Box::pin(sleep(pause)));
