@@ -121,8 +121,8 @@ fn many(arguments: &Arguments, schema: &Arc<Schema>) -> ExitCode {
 }
 
 fn tell_progress(sum: &Sum, began: Instant) {
-    let rate = sum.seeds as f64 / began.elapsed().as_secs_f64() * 60.0;
-    tell(&format!("{} seeds, {rate:.0} a minute; {} broke a promise", sum.seeds, sum.broken.len()));
+    let rate = sum.seeds * 60 / began.elapsed().as_secs().max(1);
+    tell(&format!("{} seeds, {rate} a minute; {} broke a promise", sum.seeds, sum.broken.len()));
 }
 
 fn tell_faults(faults: &BTreeMap<Fault, u64>) {
