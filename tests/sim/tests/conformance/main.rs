@@ -2,6 +2,7 @@
 //! what JetStream does, and no less. The real one is a nats-server, with the streams and the consumers that production makes on it; in the
 //! simulation each check runs with many seeds, and no time passes.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests report by panicking")]
+#![expect(clippy::future_not_send, reason = "each test stays on one thread")]
 
 mod broker;
 mod jetstream;
