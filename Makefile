@@ -1,5 +1,5 @@
 # The entry points; what they do is in scripts/.
-.PHONY: demo test up load model sim kill-points nemesis fuzz abuse mutants check deny help
+.PHONY: demo test up load model conformance sim kill-points nemesis fuzz abuse mutants check deny help
 .DEFAULT_GOAL := demo
 
 demo: ## The whole shop at work, told as a short story
@@ -19,6 +19,9 @@ model: ## Every way in which an order can go, and what goes wrong without each p
 
 sim: ## The services under a scheduler that a seed decides: SEEDS=n of them, or one SEED=n again (more by ARGS=--help)
 	@scripts/sim $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+conformance: ## What the simulation's broker and JetStream, and SQLite and PostgreSQL, must both pass (more by ARGS=...)
+	@scripts/conformance $(ARGS)
 
 mutants: ## Each protection is switched off in turn, and a test notices (more by ARGS=--help)
 	@scripts/mutants $(ARGS)

@@ -23,7 +23,7 @@ on_two_instances!(
 );
 
 /// A transaction of somebody else's that holds what a statement locks.
-async fn holding(connection: &DatabaseConnection, sql: &str) -> sea_orm::DatabaseTransaction {
+pub(crate) async fn holding(connection: &DatabaseConnection, sql: &str) -> sea_orm::DatabaseTransaction {
     let holder = connection.begin().await.unwrap();
     holder.execute_unprepared(sql).await.unwrap();
     holder
@@ -32,10 +32,15 @@ async fn holding(connection: &DatabaseConnection, sql: &str) -> sea_orm::Databas
 /// Lets both instances run into the lock, and then lets it go.
 async fn released_when_both_wait(shop: &Shop, connection: &DatabaseConnection, sql: &str) {
     let holder = holding(connection, sql).await;
+    eventually("both instances wait", async || waiting(shop).await == 2).await;
+    holder.commit().await.unwrap();
+}
+
+/// How many transactions wait for another one.
+pub(crate) async fn waiting(shop: &Shop) -> i64 {
     let waiting =
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("both instances wait", async || shop.number(waiting).await == 2).await;
-    holder.commit().await.unwrap();
+    shop.number(waiting).await
 }
 
 fn head_of(counter: event::Id) -> String {

@@ -1,5 +1,14 @@
 //! The ledger's promises, driven by hand: deliveries as a broker might bring them, a clock that only the test moves, and every test on
 //! SQLite and on Postgres. The toy service is in `toy`, what drives it in `shop`.
+//!
+//! On one of them alone run only
+//!
+//! - `interleavings`, `overlaps`, `timers::two_instances_take_different_timers`, and of `audit` what commits late: on Postgres. They need two
+//!   connections that write at the same time, and SQLite has one writer in one process;
+//! - `compare::a_raised_version_takes_over_and_compares` and `compare::a_subscription_that_is_handed_back_goes_on`: on Postgres. Two versions
+//!   of the code have the database open, and a SQLite file belongs to one process;
+//! - `sqlite`: what has no counterpart on Postgres, whose server does it by itself: the file and its lock, the right to write from a
+//!   transaction's beginning, the log that is written back, and a kill of the process that is the database, too.
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests report by panicking")]
 #![expect(clippy::future_not_send, reason = "each test stays on one thread")]
 
@@ -49,6 +58,7 @@ mod effects;
 mod events;
 mod interleavings;
 mod operator;
+mod overlaps;
 mod passed;
 mod poison;
 mod reads;

@@ -11,6 +11,8 @@ use event::Micros;
 pub const ACK_WAIT: Duration = Duration::from_secs(10);
 /// How long a message's id is remembered.
 pub const IDS_KEPT: Duration = Duration::from_mins(2);
+/// What was acknowledged is written a moment later. The server takes a tenth of this, where nothing else is to be done.
+const UNWRITTEN: Duration = Duration::from_secs(1);
 
 /// All streams. A clone is a copy of its disk.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +34,15 @@ struct Stream {
     kind: Kind,
     messages: BTreeMap<u64, Message>,
     last: u64,
-    ids: BTreeMap<String, Micros>,
+    ids: BTreeMap<String, Known>,
     consumers: BTreeMap<String, Consumer>,
+}
+
+/// The message that an id was stored with.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    sequence: u64,
+    since: Micros,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,6 +50,26 @@ struct Consumer {
     /// Everything up to here was brought at least once.
     brought: u64,
     pending: BTreeMap<u64, Pending>,
+    written: Option<Written>,
+}
+
+/// What the disk may have of a consumer.
+#[derive(Clone, Debug)]
+struct Written {
+    since: Micros,
+    consumer: Box<Consumer>,
+    /// What has left the queue since.
+    removed: BTreeMap<u64, Message>,
+}
+
+impl Consumer {
+    /// To be called before anything about it changes.
+    fn changes(&mut self, now: Micros) {
+        if self.written.as_ref().is_none_or(|written| now.since(written.since) > UNWRITTEN) {
+            self.written = None;
+            self.written = Some(Written { since: now, consumer: Box::new(self.clone()), removed: BTreeMap::new() });
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +114,7 @@ impl Broker {
     /// Stores a message. One with the id of an earlier one is not stored again, whatever is in it, as long as that is remembered.
     pub fn publish(&mut self, stream: &str, id: Option<&str>, message: Message, now: Micros) -> Result<(), Refused> {
         let stream = self.streams.get_mut(stream).ok_or(Refused::NoStream)?;
-        stream.ids.retain(|_, since| now.since(*since) < IDS_KEPT);
+        stream.ids.retain(|_, known| now.since(known.since) < IDS_KEPT);
         if id.is_some_and(|id| stream.ids.contains_key(id)) {
             return Ok(());
         }
@@ -94,7 +123,7 @@ impl Broker {
         }
         stream.last += 1;
         stream.messages.insert(stream.last, message);
-        stream.ids.extend(id.map(|id| (id.to_owned(), now)));
+        stream.ids.extend(id.map(|id| (id.to_owned(), Known { sequence: stream.last, since: now })));
         Ok(())
     }
 
@@ -103,10 +132,9 @@ impl Broker {
     }
 
     /// Throws away what is on a stream. Its sequence goes on.
-    pub fn purge(&mut self, stream: &str) {
-        if let Some(stream) = self.streams.get_mut(stream) {
-            stream.messages.clear();
-        }
+    pub fn purge(&mut self, stream: &str) -> Result<(), Refused> {
+        self.streams.get_mut(stream).ok_or(Refused::NoStream)?.messages.clear();
+        Ok(())
     }
 
     /// What can be brought to a consumer of subjects that begin so: what is due again, and the next that it has not seen.
@@ -127,6 +155,7 @@ impl Broker {
         let (name, of) = (stream, self.streams.get_mut(stream)?);
         let message = of.messages.get(&sequence)?.clone();
         let held = of.consumers.entry(consumer.to_owned()).or_default();
+        held.changes(now);
         held.brought = held.brought.max(sequence);
         let pending = held.pending.entry(sequence).or_insert(Pending { times: 0, due: now });
         *pending = Pending { times: pending.times + 1, due: now.plus(ACK_WAIT) };
@@ -135,11 +164,13 @@ impl Broker {
     }
 
     /// Acknowledges what has this sequence now, whatever was brought under it: so the server does, too.
-    pub fn acknowledge(&mut self, stream: &str, consumer: &str, sequence: u64) {
+    pub fn acknowledge(&mut self, stream: &str, consumer: &str, sequence: u64, now: Micros) {
         let Some(stream) = self.streams.get_mut(stream) else { return };
         let Some(held) = stream.consumers.get_mut(consumer) else { return };
+        held.changes(now);
         if held.pending.remove(&sequence).is_some() && stream.kind == Kind::Queue {
-            stream.messages.remove(&sequence);
+            let removed = stream.messages.remove_entry(&sequence);
+            held.written.iter_mut().for_each(|written| written.removed.extend(removed.clone()));
         }
     }
 
@@ -158,6 +189,11 @@ impl Broker {
         stream.messages.remove(&sequence).is_some()
     }
 
+    /// Loses the message that has this sequence.
+    pub fn delete(&mut self, stream: &str, sequence: u64) -> bool {
+        self.streams.get_mut(stream).is_some_and(|stream| stream.messages.remove(&sequence).is_some())
+    }
+
     /// Forgets how far consumers are.
     pub fn reset_consumers(&mut self) {
         for stream in self.streams.values_mut() {
@@ -165,13 +201,24 @@ impl Broker {
         }
     }
 
-    /// The process ended, and another one begins on the same disk: what was under way is brought again.
+    /// The process ends where it is. What was brought and acknowledged a moment ago is forgotten: it is brought again as if it were the
+    /// first time.
+    pub fn crash(&mut self, now: Micros) {
+        for stream in self.streams.values_mut() {
+            for held in stream.consumers.values_mut() {
+                if let Some(written) = held.written.take_if(|written| now.since(written.since) <= UNWRITTEN) {
+                    *held = *written.consumer;
+                    stream.messages.extend(written.removed);
+                }
+            }
+        }
+    }
+
+    /// Another process begins on the same disk. What was under way is brought again when it would have been, and the ids are known of what
+    /// is still there.
     pub fn restart(&mut self) {
         for stream in self.streams.values_mut() {
-            stream.ids.clear();
-            for pending in stream.consumers.values_mut().flat_map(|held| held.pending.values_mut()) {
-                pending.due = Micros(0);
-            }
+            stream.ids.retain(|_, known| stream.messages.contains_key(&known.sequence));
         }
     }
 

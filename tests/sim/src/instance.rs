@@ -20,7 +20,7 @@ use crate::executor::Owner;
 use crate::network::way_to;
 use crate::provider::SimulatedProvider;
 use crate::sim::{NAMESPACE, SERVICES, Sim, master_key};
-use crate::wire::{SimulatedMessage, SimulatedWire};
+use crate::wire::{SimulatedMessage, SimulatedWire, subjects_of};
 
 /// One that runs.
 pub struct Instance {
@@ -133,7 +133,7 @@ impl Instance {
         let subscriptions = self.subscriptions.iter().map(|subscription| Ear {
             stream: subject::event_stream(NAMESPACE, &subscription.domain),
             consumer: subscription.group(),
-            subjects: subscription.aggregates.iter().map(|kind| prefix(&subscription.domain, kind)).collect(),
+            subjects: subjects_of(&subscription.domain, &subscription.aggregates),
             listener: Listener::Subscription(Arc::clone(subscription)),
         });
         commands.chain(subscriptions).collect()
@@ -166,10 +166,6 @@ impl Ear {
             }
         }
     }
-}
-
-fn prefix(domain: &str, aggregate: &str) -> String {
-    subject::of_aggregate(NAMESPACE, domain, aggregate).trim_end_matches('>').to_owned()
 }
 
 /// Copies a database that nobody has open.

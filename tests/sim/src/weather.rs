@@ -201,6 +201,9 @@ impl Simulation {
             return;
         }
         self.sim.note(Fault::BrokerAway);
+        if self.sim.chance().below(2) == 0 {
+            self.sim.wired().broker.crash(self.sim.now());
+        }
         self.sim.wired().is_away = true;
         let (news, pause) = (Arc::clone(&self.weather.news), self.a_while());
         self.sim.spawn("world", async move {

@@ -40,6 +40,13 @@ pub fn message_of(record: &Record) -> Message {
     }
 }
 
+/// Where the subjects begin of what a subscription to a domain's aggregates hears.
+pub fn subjects_of(domain: &str, aggregates: &[&str]) -> Vec<String> {
+    let prefix =
+        |aggregate: &&str| subject::of_aggregate(NAMESPACE, domain, aggregate).trim_end_matches('>').to_owned();
+    aggregates.iter().map(prefix).collect()
+}
+
 /// The event in a message.
 pub fn record_in(message: &Message) -> Result<Record, headers::InvalidHeaders> {
     headers::read(|name| header(message, name), message.payload.clone())
@@ -83,8 +90,7 @@ impl Wire for SimulatedWire {
         if !self.is_connected() {
             return Err(away());
         }
-        self.0.wired().broker.purge(&subject::event_stream(NAMESPACE, domain));
-        Ok(())
+        self.0.wired().broker.purge(&subject::event_stream(NAMESPACE, domain)).map_err(refused)
     }
 
     async fn publish(&self, record: Record) -> Result<(), StreamError> {
@@ -152,11 +158,11 @@ impl Brought for SimulatedMessage {
             return;
         }
         let Delivered { stream, consumer, sequence, .. } = &self.delivered;
-        let due = again.map(|delay| self.sim.now().plus(delay));
+        let now = self.sim.now();
         let broker = &mut self.sim.wired().broker;
-        match due {
-            Some(due) => broker.give_back(stream, consumer, *sequence, due),
-            None => broker.acknowledge(stream, consumer, *sequence),
+        match again {
+            Some(delay) => broker.give_back(stream, consumer, *sequence, now.plus(delay)),
+            None => broker.acknowledge(stream, consumer, *sequence, now),
         }
     }
 }
