@@ -30,26 +30,20 @@ fn feed(input: &[u8]) {
     is_kept::<PairKey>(text, PairKey::to_text);
     is_kept::<SigningKey>(text, SigningKey::to_text);
     let commas = text.bytes().filter(|byte| *byte == b',').count();
-    match text.parse::<OwnerKeys>() {
-        Ok(_) => assert!(commas < identity::keys::OWNER_KEYS_MAX),
-        Err(error) => assert!(!says(&error, text)),
+    if text.parse::<OwnerKeys>().is_ok() {
+        assert!(commas < identity::keys::OWNER_KEYS_MAX);
     }
 }
 
-/// A key that can be read is the same when it is written and read again, and what is none is not repeated.
+/// A key that can be read is the same when it is written and read again.
 fn is_kept<K: FromStr<Err = KeyError> + std::fmt::Debug>(text: &str, to_text: fn(&K) -> SecretString) {
-    match text.parse::<K>() {
-        Ok(key) => {
-            let written = to_text(&key);
-            let read = written.expose_secret().parse::<K>().unwrap();
-            assert_eq!(to_text(&read).expose_secret(), written.expose_secret());
-            assert!(!format!("{key:?}").contains(text), "a key shows itself to nobody");
-        }
-        Err(error) => assert!(!says(&error, text)),
-    }
-}
-
-/// Whether an error repeats what it is about. Short texts are in any sentence.
-fn says(error: &KeyError, text: &str) -> bool {
-    text.len() > 20 && error.to_string().contains(text)
+    let Ok(key) = text.parse::<K>() else { return };
+    let written = to_text(&key);
+    let read = written.expose_secret().parse::<K>().unwrap();
+    assert_eq!(to_text(&read).expose_secret(), written.expose_secret());
+    let shown = format!("{key:?}");
+    assert!(
+        ![text, written.expose_secret()].iter().any(|secret| shown.contains(secret)),
+        "a key shows itself to nobody"
+    );
 }
