@@ -6,12 +6,14 @@
 #![expect(clippy::future_not_send, reason = "a run stays on the thread on which it began")]
 
 mod customers;
+mod delivery;
 mod fault;
 mod gateway;
 mod history;
 mod instance;
 mod network;
 mod operator;
+mod outages;
 mod promises;
 mod provider;
 mod simulation;

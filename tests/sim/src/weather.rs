@@ -23,19 +23,19 @@ const AWAY: Duration = Duration::from_secs(40);
 #[derive(Default)]
 pub struct Weather {
     /// A copy of the broker's disk.
-    copied: Option<Broker>,
+    pub(crate) copied: Option<Broker>,
     /// Copies of databases, and how many of them were put back.
     saved: BTreeMap<Owner, PathBuf>,
     pub(crate) restored: u64,
     /// What the world's tasks have to say.
-    news: Arc<Mutex<News>>,
+    pub(crate) news: Arc<Mutex<News>>,
 }
 
 #[derive(Default)]
-struct News {
+pub(crate) struct News {
     to_start: Vec<Owner>,
     stopped: Vec<Owner>,
-    broker_is_back: bool,
+    pub(crate) broker_is_back: bool,
     failures: Vec<String>,
 }
 
@@ -196,77 +196,11 @@ impl Simulation {
         });
     }
 
-    fn broker_goes_away(&self) {
-        if self.sim.wired().is_away {
-            return;
-        }
-        self.sim.note(Fault::BrokerAway);
-        if self.sim.chance().below(2) == 0 {
-            self.sim.wired().broker.crash(self.sim.now());
-        }
-        self.sim.wired().is_away = true;
-        let (news, pause) = (Arc::clone(&self.weather.news), self.a_while());
-        self.sim.spawn("world", async move {
-            tokio::time::sleep(pause).await;
-            lock(&news).broker_is_back = true;
-        });
-    }
-
-    fn broker_comes_back(&self) {
-        let mut wired = self.sim.wired();
-        wired.broker.restart();
-        wired.is_away = false;
-        wired.connections += 1;
-    }
-
-    fn wipe(&self) {
-        self.sim.note(Fault::BrokerWiped);
-        let mut wired = self.sim.wired();
-        wired.broker = Broker::default();
-        wired.connections += 1;
-        // The queues are made again by their owners, which a simulation does not pull from.
-        for service in SERVICES {
-            let queue = event::subject::command_stream(crate::sim::NAMESPACE, service);
-            wired.broker.ensure(&queue, crate::broker::Kind::Queue);
-        }
-    }
-
-    /// The disk becomes the copy that was taken last, or is copied.
-    fn rewind(&mut self) {
-        let mut wired = self.sim.wired();
-        let Some(copy) = self.weather.copied.take() else {
-            self.weather.copied = Some(wired.broker.clone());
-            return;
-        };
-        self.sim.note(Fault::BrokerRewound);
-        wired.broker = copy;
-        wired.broker.restart();
-        wired.connections += 1;
-    }
-
-    fn lose_a_message(&self) {
-        let mut wired = self.sim.wired();
-        let full: Vec<_> = wired
-            .broker
-            .streams()
-            .filter(|(_, _, messages)| *messages > 0)
-            .map(|(name, _, many)| (name.to_owned(), many))
-            .collect();
-        if full.is_empty() {
-            return;
-        }
-        let (stream, many) = &full[usize::try_from(self.sim.chance().below(full.len() as u64)).unwrap_or(0)];
-        let nth = usize::try_from(self.sim.chance().below(*many as u64)).unwrap_or(0);
-        if wired.broker.lose(stream, nth) {
-            self.sim.note(Fault::MessageLost);
-        }
-    }
-
-    fn a_while(&self) -> Duration {
+    pub(crate) fn a_while(&self) -> Duration {
         Duration::from_millis(self.sim.chance().below(u64::try_from(AWAY.as_millis()).unwrap_or(1)))
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
