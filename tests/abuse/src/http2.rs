@@ -86,6 +86,17 @@ impl Intruder {
         tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the gateway reads or closes").is_ok()
     }
 
+    /// Sends, and throws away what comes meanwhile: else a gateway that nobody reads stops reading, too.
+    pub async fn send_and_discard(&mut self, bytes: &[u8]) -> bool {
+        let (mut reader, mut writer) = self.stream.split();
+        let mut buffer = vec![0; 64 << 10];
+        let discard = async { while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
+        tokio::select! {
+            sent = writer.write_all(bytes) => sent.is_ok(),
+            () = discard => false,
+        }
+    }
+
     /// Sends the same again and again, so many times at most. How often, until the gateway closed the connection.
     pub async fn send_until_closed(&mut self, times: usize, mut next: impl FnMut(usize) -> Vec<u8>) -> Option<usize> {
         for sent in 0..times {

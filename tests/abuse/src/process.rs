@@ -74,3 +74,14 @@ impl Held {
         })
     }
 }
+
+/// A word about a machine that has so much else to do that slow answers say little.
+pub(crate) fn other_work() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: usize = text.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or(0);
+    if load < 4 * cores {
+        return String::new();
+    }
+    format!("; but this machine has other work (a load of {load} on {cores} cores), so try again when it is quiet")
+}

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use abuse::attack::{Account, Attack, Attacker, Tally};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use millrace_abuse as abuse;
 use tokio::task::JoinSet;
 
 use crate::honest::{Customer, Seen};
-use crate::process::Held;
+use crate::process::{self, Held};
 use crate::report::{self, Figures};
 use crate::shop::Shop;
 
@@ -67,13 +67,10 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
         honest.shutdown().await;
         honest.spawn(again.buy(Arc::clone(&ground.seen)));
     }
-    ensure!(
-        failed.is_empty(),
-        "{} of {} attacks had an effect: {}",
-        failed.len(),
-        plan.attacks.len(),
-        failed.join(", ")
-    );
+    if !failed.is_empty() {
+        let names = failed.join(", ");
+        bail!("{} of {} attacks had an effect: {names}{}", failed.len(), plan.attacks.len(), process::other_work());
+    }
     Ok(())
 }
 
