@@ -32,7 +32,8 @@ pub async fn attend(sim: Sim) {
             if sim.instance(service).is_some_and(|instance| instance.opened.ledger.was_behind()) {
                 raise(&sim, &operator, service).await;
             }
-            for Parked { id, revision, .. } in parked(&sim, service).await {
+            for Parked { id, revision, key, .. } in parked(&sim, service).await {
+                sim.listed().extend(key.rsplit('/').next().map(str::to_owned));
                 let times = redriven.entry(format!("{service} {id}")).or_default();
                 *times += 1;
                 if *times <= REDRIVES {

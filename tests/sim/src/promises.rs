@@ -94,8 +94,9 @@ pub async fn unfinished(sim: &Sim, premises: &Premises) -> Vec<String> {
     for service in SERVICES {
         unfinished.extend(behind(sim, &databases, service, &heads).await);
     }
-    let orders = databases.orders().await;
-    unfinished.extend(orders.iter().filter(|order| !is_settled(order)).map(|order| format!("not settled: {order:?}")));
+    // What diverged because a database was restored is in somebody's hands: they were shown it.
+    let orders = databases.orders().await.into_iter().filter(|order| !sim.listed().contains(&order.order_id));
+    unfinished.extend(orders.filter(|order| !is_settled(order)).map(|order| format!("not settled: {order:?}")));
     unfinished
 }
 
@@ -108,8 +109,11 @@ async fn behind(
 ) -> Vec<String> {
     let sql = "select subscription, key, revision, history, state, reason from cursor";
     let cursors = databases.rows::<Cursor>(service, sql).await;
-    let at = |cursor: &Cursor| {
-        heads.get(&cursor.key).is_some_and(|(revision, past)| (*revision, past) == (cursor.revision, &cursor.history))
+    // An owner may have lost a key altogether; then it is as if nothing had come of it yet.
+    // An owner whose database was restored may have lost a key altogether: then nothing has come of it yet.
+    let at = |cursor: &Cursor| match heads.get(&cursor.key) {
+        Some((revision, past)) => (*revision, past) == (cursor.revision, &cursor.history),
+        None => cursor.revision == 0,
     };
     let mut behind: Vec<String> = cursors
         .iter()

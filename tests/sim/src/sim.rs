@@ -1,6 +1,6 @@
 //! What all parts of a simulation share: time, chance, the broker, who is there, and what has gone wrong so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +42,8 @@ struct Parts {
     instances: Mutex<BTreeMap<Owner, Arc<Instance>>>,
     replies: Mutex<BTreeMap<String, oneshot::Sender<DeliverResponse>>>,
     faults: Mutex<BTreeMap<Fault, u64>>,
+    /// The ids of aggregates of which somebody was shown that they have diverged.
+    listed: Mutex<BTreeSet<String>>,
 }
 
 /// The broker, and whether it can be reached.
@@ -68,6 +70,7 @@ impl Sim {
             instances: Mutex::default(),
             replies: Mutex::default(),
             faults: Mutex::default(),
+            listed: Mutex::default(),
         }))
     }
 
@@ -169,6 +172,10 @@ impl Sim {
 
     pub fn instance(&self, service: &str) -> Option<Arc<Instance>> {
         self.instances().get(service).cloned()
+    }
+
+    pub fn listed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        lock(&self.0.listed)
     }
 
     pub fn replies(&self) -> MutexGuard<'_, BTreeMap<String, oneshot::Sender<DeliverResponse>>> {

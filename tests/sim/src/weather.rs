@@ -170,7 +170,8 @@ impl Simulation {
         self.sim.note(Fault::Stopped);
         let (stopped, news) = (instance.stopped(), Arc::clone(&self.weather.news));
         drop(instance);
-        self.sim.spawn("world", async move {
+        // It may be killed while it stops.
+        self.sim.spawn(service, async move {
             // What does not end by then is killed.
             let _ = tokio::time::timeout(Duration::from_secs(20), stopped).await;
             lock(&news).stopped.push(service);

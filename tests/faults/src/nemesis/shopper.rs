@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace::demo::{Customer, Person};
-use proto::order::v1::order_service_client::OrderServiceClient;
 use proto::order::v1::GetOrderRequest;
+use proto::order::v1::order_service_client::OrderServiceClient;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
