@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use event::{Id, Micros, Record, subject};
 use fault::{Protection, without};
 
+use crate::delivery::{EventDelivery, Means};
 use crate::error::{Error, Result};
 use crate::heads::{Heads, KeyHead, Place, Since};
 use crate::ledger::Ledger;
@@ -109,6 +110,16 @@ impl Ledger {
             self.want_audit();
         }
         Some(*log_id == record.source || without(Protection::LogId))
+    }
+
+    /// Whether the stream brings what was published before its owner's epoch was raised, as far as this instance has heard of that. The owner
+    /// may have lost it, and the key been compared already: then it would be applied for good. What the owner still has, the audit that follows
+    /// a raised epoch finds.
+    pub(crate) fn is_outdated(&self, delivery: &EventDelivery) -> bool {
+        let owner = subject::domain_of(&delivery.record.type_name);
+        let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
+        let raised = known.get(owner).is_some_and(|(_, epoch)| delivery.record.epoch < *epoch);
+        raised && !matches!(delivery.means, Means::Log { .. }) && !without(Protection::Epoch)
     }
 
     /// Something was heard, or is asked for, that only an audit can clear up.

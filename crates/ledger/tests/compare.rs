@@ -11,6 +11,7 @@ on_both!(
     what_acted_on_another_past_is_parked_and_listed,
     a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised,
     a_replica_is_rebuilt_key_by_key,
+    what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised,
 );
 
 /// The key that is due.
@@ -56,6 +57,20 @@ async fn a_replica_that_followed_another_past_is_derived_anew(shop: &Shop) {
     assert_eq!(shop.batch([from_log(&first), from_log(&new)]).await, vec![Outcome::Applied; 2]);
     assert_eq!(shop.notes().await, vec!["lost", "new"]);
     assert_eq!(shop.one(streamed(&lost)).await, Outcome::Duplicate, "what is in nobody's log any more");
+}
+
+/// The owner has lost it, and the key is compared already: nobody would compare it again.
+async fn what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised(shop: &Shop) {
+    let id = shop.id();
+    let (first, lost) = (created(id, 1, ""), created(id, 2, "write lost"));
+    assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
+    shop.ledger.meet("order", first.source, first.epoch + 1);
+    assert_eq!(shop.one(streamed(&lost)).await, Outcome::Duplicate);
+    assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1], vec![]));
+    // What the owner's log has is applied, however old it is.
+    let second = created(id, 2, "write kept");
+    assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
+    assert_eq!(shop.notes().await, vec!["kept"]);
 }
 
 async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {

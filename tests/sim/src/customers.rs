@@ -121,6 +121,11 @@ impl Customer {
             self.pause(30_000).await;
             self.ask(order, None, What::Place, &request).await;
         }
+        if self.sim.chance().below(4) == 0 {
+            let lines = vec![Line { sku: "teapot".to_owned(), quantity: 7 }];
+            let other = self.gateway.send(order, None, &PlaceOrderRequest { lines, ..request }).await;
+            self.history.tell_other(order, &other);
+        }
     }
 
     async fn cancel(self, order: Id) {

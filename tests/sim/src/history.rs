@@ -17,6 +17,8 @@ pub struct Told {
     pub what: What,
     /// Different answers, of which there should be one.
     pub answers: Vec<Answer>,
+    /// The same to those who asked for something else under its id once it was answered.
+    pub others: Vec<Answer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub enum Answer {
 
 impl History {
     pub fn ask(&self, id: Id, what: What) {
-        self.lock().entry(id).or_insert(Told { what, answers: Vec::new() });
+        self.lock().entry(id).or_insert(Told { what, answers: Vec::new(), others: Vec::new() });
     }
 
     pub fn tell(&self, id: Id, response: &DeliverResponse) {
@@ -52,6 +54,13 @@ impl History {
             if !told.answers.contains(&answer) {
                 told.answers.push(answer);
             }
+        }
+    }
+
+    /// Somebody asked for something else under the same id.
+    pub fn tell_other(&self, id: Id, response: &DeliverResponse) {
+        if let Some(told) = self.lock().get_mut(&id) {
+            told.others.push(Answer::of(response));
         }
     }
 

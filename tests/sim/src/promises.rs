@@ -26,6 +26,7 @@ struct Head {
 struct Cursor {
     subscription: String,
     key: String,
+    epoch: i64,
     revision: i64,
     history: Vec<u8>,
     state: i16,
@@ -107,7 +108,7 @@ async fn behind(
     service: Owner,
     heads: &BTreeMap<String, (i64, Vec<u8>)>,
 ) -> Vec<String> {
-    let sql = "select subscription, key, revision, history, state, reason from cursor";
+    let sql = "select subscription, key, epoch, revision, history, state, reason from cursor";
     let cursors = databases.rows::<Cursor>(service, sql).await;
     // An owner may have lost a key altogether; then it is as if nothing had come of it yet.
     // An owner whose database was restored may have lost a key altogether: then nothing has come of it yet.
@@ -119,8 +120,9 @@ async fn behind(
         .iter()
         .filter(|cursor| cursor.state != FLOWING || !at(cursor))
         .map(|one| {
-            let Cursor { subscription, key, revision, state, reason, .. } = one;
-            format!("{service}: {subscription} is at {key} {revision}, in state {state}: {reason:?}")
+            let Cursor { subscription, key, epoch, revision, state, reason, .. } = one;
+            let head = heads.get(key).map_or(0, |(revision, _)| *revision);
+            format!("{service}: {subscription} is at {key} {revision} of {head}, in epoch {epoch} and state {state}: {reason:?}")
         })
         .collect();
     let Some(instance) = sim.instance(service) else { return behind };
@@ -168,7 +170,10 @@ pub async fn broken(premises: &Premises, told: &BTreeMap<Id, Told>, restored: bo
 
 /// Commands that were answered in two ways, or not as they should.
 fn contradicted(told: &BTreeMap<Id, Told>) -> Vec<String> {
-    let wrong = |told: &Told| !matches!(told.answers.as_slice(), [Answer::Completed(_) | Answer::Rejected(_)]);
+    let wrong = |told: &Told| {
+        let reused = told.others.iter().all(|answer| *answer == Answer::KeyReused);
+        !reused || !matches!(told.answers.as_slice(), [Answer::Completed(_) | Answer::Rejected(_)])
+    };
     told.iter().filter(|(_, told)| wrong(told)).map(|(id, told)| format!("{id} was answered so: {told:?}")).collect()
 }
 

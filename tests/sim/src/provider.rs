@@ -11,8 +11,9 @@ use event::Micros;
 use crate::fault::Fault;
 use crate::sim::Sim;
 
-/// How long a reference keeps a call from being made twice.
-const REMEMBERED: Duration = Duration::from_hours(24);
+/// How long a reference keeps a call from being made twice: a day, as with providers that there are, or minutes, so that it is often forgotten.
+/// No call is on its way for as long.
+const REMEMBERED: [Duration; 2] = [Duration::from_hours(24), Duration::from_mins(3)];
 /// How long a call may be on its way, in milliseconds.
 const LATE_MS: u64 = 90_000;
 /// Once in so many calls.
@@ -25,6 +26,7 @@ pub const DECLINED: &str = "tok_declined";
 #[derive(Clone)]
 pub struct SimulatedProvider {
     sim: Sim,
+    remembered: Duration,
     books: Arc<Mutex<Books>>,
 }
 
@@ -32,6 +34,8 @@ pub struct SimulatedProvider {
 struct Books {
     calls: Vec<Call>,
     charges: Vec<Charge>,
+    /// Calls that arrive later.
+    on_their_way: usize,
 }
 
 struct Call {
@@ -68,7 +72,13 @@ enum Act {
 
 impl SimulatedProvider {
     pub fn new(sim: Sim) -> Self {
-        Self { sim, books: Arc::default() }
+        let remembered = REMEMBERED[usize::from(sim.chance().below(2) == 0)];
+        Self { sim, remembered, books: Arc::default() }
+    }
+
+    /// Whether a call has left somebody, and not arrived.
+    pub fn is_called(&self) -> bool {
+        self.books().on_their_way > 0
     }
 
     pub fn charges(&self) -> Vec<Charge> {
@@ -86,9 +96,11 @@ impl SimulatedProvider {
         if self.sim.strikes(Fault::ProviderLate, ODDS) {
             let (this, reference) = (self.clone(), reference.to_owned());
             let late = Duration::from_millis(self.sim.chance().below(LATE_MS));
+            self.books().on_their_way += 1;
             self.sim.spawn("world", async move {
                 tokio::time::sleep(late).await;
                 this.arrives(&reference, act);
+                this.books().on_their_way -= 1;
             });
             tokio::time::sleep(Duration::from_millis(LATE_MS)).await;
             return Err(unanswered());
@@ -105,7 +117,7 @@ impl SimulatedProvider {
     fn arrives(&self, reference: &str, act: Act) -> Outcome {
         let now = self.sim.now();
         let mut books = self.books();
-        let known = books.calls.iter().find(|call| call.reference == reference && now.since(call.at) < REMEMBERED);
+        let known = books.calls.iter().find(|call| call.reference == reference && now.since(call.at) < self.remembered);
         if let Some(known) = known {
             return known.outcome.clone();
         }

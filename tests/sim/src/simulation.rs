@@ -31,6 +31,8 @@ const PATIENCE: u64 = 400_000;
 /// How long an order waits for its payment: seconds, so that the deadline comes often, or hours, so that it hardly does.
 const ANSWER_WITHIN: [Duration; 3] = [Duration::from_secs(30), Duration::from_mins(10), Duration::from_hours(4)];
 
+/// Once in so many times that a service comes to a point at which it could die, it does.
+const POINTS: u64 = 150;
 /// More than clocks differ: what happened before so long ago happened before now, whoever says so.
 const CLOCKS_DIFFER: Duration = Duration::from_hours(3);
 
@@ -92,7 +94,7 @@ impl Simulation {
         let interceptor = {
             let (sim, doomed) = (sim.clone(), Rc::clone(&doomed));
             Interceptor::new(move |_| {
-                let dies = SERVICES.contains(&polled()) && sim.strikes(Fault::KilledAtPoint, 400);
+                let dies = SERVICES.contains(&polled()) && sim.strikes(Fault::KilledAtPoint, POINTS);
                 if dies {
                     doomed.set(Some(polled()));
                 }
@@ -184,7 +186,8 @@ impl Simulation {
         let mut unfinished = Vec::new();
         for turn in 0..PATIENCE {
             self.turn().await;
-            if turn % 500 == 499 && self.crowd.is_gone() && self.sim.is_whole() {
+            let quiet = self.crowd.is_gone() && self.sim.is_whole() && !self.premises.provider.is_called();
+            if turn % 500 == 499 && quiet {
                 unfinished = promises::unfinished(&self.sim, &self.premises).await;
                 if unfinished.is_empty() {
                     return unfinished;

@@ -116,6 +116,8 @@ impl Simulation {
                 let by = i64::try_from(self.sim.chance().below(2 * hour)).unwrap_or(0);
                 self.sim.skew(service, by - i64::try_from(hour).unwrap_or(0));
             }
+            // No call is on its way for hours.
+            _ if self.premises.provider.is_called() => {}
             _ => {
                 self.sim.note(Fault::TimeLeapt);
                 tokio::time::advance(Duration::from_mins(1 + self.sim.chance().below(300))).await;

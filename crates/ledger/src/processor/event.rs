@@ -25,6 +25,9 @@ impl Ledger {
         if self.is_known(record) == Some(false) {
             return Ok(Outcome::Stranger);
         }
+        if self.is_outdated(delivery) {
+            return Ok(Outcome::Duplicate);
+        }
         let id: CursorId = (delivery.subscription, record.key.clone());
         // Only events of a log that is known have a cursor.
         let Ok(cursor) = tx.book.cursor(&id).cloned() else {
