@@ -116,9 +116,11 @@ impl Ledger {
             let more = newest > row.revision;
             let state = if more { State::Waiting } else { State::Flowing };
             let due = more.then_some(now.0);
+            // An owner that was restored twice may have written the same again in an earlier epoch than it was read in, and go on from there.
+            let epoch = at.map_or(row.epoch, |record| record.epoch);
             return (
                 Compared::Same,
-                Cursor { state, due, noted: newest.max(row.revision), attempts: 0, reason: None, ..row },
+                Cursor { epoch, state, due, noted: newest.max(row.revision), attempts: 0, reason: None, ..row },
             );
         }
         let reason = at.map_or_else(

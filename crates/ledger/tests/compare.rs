@@ -12,6 +12,7 @@ on_both!(
     a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised,
     a_replica_is_rebuilt_key_by_key,
     what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised,
+    a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoch,
 );
 
 /// The key that is due.
@@ -71,6 +72,19 @@ async fn what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised(
     let second = created(id, 2, "write kept");
     assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
     assert_eq!(shop.notes().await, vec!["kept"]);
+}
+
+/// Its database was restored twice from one copy, and something was appended before the epoch was raised again.
+async fn a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoch(shop: &Shop) {
+    let id = shop.id();
+    let (again, next) = (created(id, 1, ""), created(id, 2, ""));
+    let first = Record { epoch: 2, ..again.clone() };
+    assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
+    shop.one(streamed(&Record { epoch: 3, ..created(id, 1, "write other") })).await;
+    assert!(one_due(shop).await.compare);
+    let compared = shop.ledger.compare("replica", &order(id), &[again, next.clone()]).await.unwrap();
+    assert_eq!(compared, Compared::Same);
+    assert_eq!(shop.one(from_log(&next)).await, Outcome::Applied);
 }
 
 async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
