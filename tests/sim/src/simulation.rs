@@ -151,6 +151,7 @@ impl Simulation {
             violations = promises::broken(&self.premises, &told, self.weather.is_restored()).await;
         }
         violations.extend(self.weather.take_failures());
+        self.close();
         Report {
             seed: self.seed,
             violations,
@@ -159,6 +160,15 @@ impl Simulation {
             digest: self.digest,
             turns: self.turns,
         }
+    }
+
+    /// Ends everything. What is shared holds what runs, and that holds what is shared: neither would go by itself, nor the files that it has open.
+    fn close(&mut self) {
+        self.sim.instances().clear();
+        for owner in SERVICES.into_iter().chain(["world", "customers"]) {
+            self.executor.kill(owner);
+        }
+        self.sim.instances().clear();
     }
 
     /// Opens the shop, and lets the first customers in.
