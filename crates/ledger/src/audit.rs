@@ -66,7 +66,10 @@ impl Ledger {
 
     /// Everything up to the end of this part is applied or noted. If the owner's log has a new epoch, everything is audited from its
     /// beginning, and every cursor compared: then the answer is true. Fails if it is another log than the one that was followed.
-    pub async fn audited(&self, name: &str, owner: &str, heads: &Heads) -> Result<bool> {
+    ///
+    /// `since` is where it was asked from. If that is not where the subscription is any more, another instance has gone on, or a comparison has
+    /// begun: then nothing is stored, and the answer is true, because there is more to audit from where it is now.
+    pub async fn audited(&self, name: &str, owner: &str, since: &Since, heads: &Heads) -> Result<bool> {
         let txn = self.0.db.begin().await?;
         let found = followed_log::lock(&txn, name, owner).await?;
         if let Some(row) = found.as_ref().filter(|row| row.log_id != heads.log_id.to_string()) {
@@ -74,6 +77,12 @@ impl Ledger {
                 "{owner} has another log, {}, than the one that {name} follows, {}",
                 heads.log_id, row.log_id
             )));
+        }
+        let is_elsewhere =
+            |row: &followed_log::Model| (row.epoch, row.audited_position) != (since.epoch, since.place.position);
+        if found.as_ref().is_some_and(is_elsewhere) {
+            txn.rollback().await?;
+            return Ok(true);
         }
         let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch && !without(Protection::Epoch));
         let place = if raised { Place::default() } else { heads.place };

@@ -64,7 +64,7 @@ async fn a_last_event_that_the_stream_has_lost_is_noted_and_read(shop: &Shop) {
     let told = heads(2, &[&last]);
     let behind = shop.ledger.behind_of("replica", told.heads.clone()).await.unwrap();
     assert_eq!(shop.ledger.note("replica", &behind).await.unwrap(), 1, "what it has not heard of is noted");
-    shop.ledger.audited("replica", "order", &told).await.unwrap();
+    shop.audited("replica", &told).await.unwrap();
     let due = shop.due().await;
     assert_eq!((due.len(), &due[0].key, due[0].revision, due[0].compare), (1, &order(id), 1, false));
     assert_eq!(shop.one(from_log(&last)).await, Outcome::Applied);
@@ -102,10 +102,10 @@ async fn events_of_another_log_are_dropped(shop: &Shop) {
 
 async fn a_log_that_is_another_one_is_not_audited(shop: &Shop) {
     let first = created(shop.id(), 1, "");
-    shop.ledger.audited("replica", "order", &heads(1, &[&first])).await.unwrap();
+    shop.audited("replica", &heads(1, &[&first])).await.unwrap();
     let mut another = heads(9, &[&first]);
     another.log_id = shop.id();
-    let refused = shop.ledger.audited("replica", "order", &another).await.unwrap_err().to_string();
+    let refused = shop.audited("replica", &another).await.unwrap_err().to_string();
     assert!(refused.contains("order has another log"), "{refused}");
     assert_eq!(shop.ledger.followed("replica", "order").await.unwrap().since.place.position, 1);
 }

@@ -1,7 +1,7 @@
 //! What is out of step is compared with its owner's log: forks, cursors beyond it, replicas that are rebuilt, and versions of the code.
 
 use event::Record;
-use millrace_ledger::{Compared, Due, Means, Outcome};
+use millrace_ledger::{Compared, Due, Heads, Means, Outcome};
 
 use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, processed, streamed};
 
@@ -13,6 +13,7 @@ on_both!(
     a_replica_is_rebuilt_key_by_key,
     what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised,
     a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoch,
+    an_audit_that_another_instance_has_overtaken_stores_nothing,
 );
 
 /// The key that is due.
@@ -87,6 +88,18 @@ async fn a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoc
     assert_eq!(shop.one(from_log(&next)).await, Outcome::Applied);
 }
 
+/// It was asked before the owner's epoch was raised, and what it was told begins far behind what is to be audited now.
+async fn an_audit_that_another_instance_has_overtaken_stores_nothing(shop: &Shop) {
+    let first = created(shop.id(), 1, "");
+    shop.audited("replica", &heads(7, &[&first])).await.unwrap();
+    let before = shop.ledger.followed("replica", "order").await.unwrap().since;
+    let raised = Heads { epoch: 2, ..heads(7, &[&first]) };
+    assert!(shop.audited("replica", &raised).await.unwrap(), "everything is audited from the beginning");
+    assert!(shop.ledger.audited("replica", "order", &before, &raised).await.unwrap(), "there is more to audit");
+    let since = shop.ledger.followed("replica", "order").await.unwrap().since;
+    assert_eq!((since.epoch, since.place.position), (2, 0));
+}
+
 async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
     let id = shop.id();
     let first = processed(id, 1, "");
@@ -108,11 +121,11 @@ async fn a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised(shop: 
     for event in &events {
         shop.one(brought("clerk", event, Means::Stream)).await;
     }
-    shop.ledger.audited("clerk", "order", &heads(3, &[&events[2]])).await.unwrap();
+    shop.audited("clerk", &heads(3, &[&events[2]])).await.unwrap();
     // The owner was restored to where it had but the first, and said so by a new epoch.
     let mut raised = heads(1, &[&events[0]]);
     raised.epoch = 2;
-    shop.ledger.audited("clerk", "order", &raised).await.unwrap();
+    shop.audited("clerk", &raised).await.unwrap();
     let followed = shop.ledger.followed("clerk", "order").await.unwrap();
     assert_eq!(
         (followed.since.place.position, followed.since.epoch, followed.compared_to.as_deref()),
@@ -129,7 +142,7 @@ async fn a_replica_is_rebuilt_key_by_key(shop: &Shop) {
     let (one, two) = (shop.id(), shop.id());
     let events = [created(one, 1, ""), created(one, 2, ""), created(two, 1, "")];
     shop.batch(events.iter().map(streamed)).await;
-    shop.ledger.audited("replica", "order", &heads(3, &[&events[1], &events[2]])).await.unwrap();
+    shop.audited("replica", &heads(3, &[&events[1], &events[2]])).await.unwrap();
     shop.ledger.begin_comparison("replica", true).await.unwrap();
     assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 1).await.unwrap(), 1);
     assert_eq!(one_due(shop).await.revision, 0);
@@ -146,7 +159,7 @@ async fn a_raised_version_takes_over_and_compares() {
     let id = shop.id();
     let events = [created(id, 1, ""), created(id, 2, "fail")];
     shop.one(streamed(&events[0])).await;
-    shop.ledger.audited("replica", "order", &heads(2, &[&events[1]])).await.unwrap();
+    shop.audited("replica", &heads(2, &[&events[1]])).await.unwrap();
     for _ in 0..5 {
         shop.one(from_log(&events[1])).await;
     }

@@ -276,6 +276,12 @@ pub(crate) fn redelivered(delivered: u32, delivery: Delivery) -> Delivery {
 }
 
 impl Shop {
+    /// The audit of a subscription has come to the end of a part of the log of orders.
+    pub(crate) async fn audited(&self, subscription: &str, heads: &Heads) -> millrace_ledger::Result<bool> {
+        let since = self.ledger.followed(subscription, "order").await?.since;
+        self.ledger.audited(subscription, "order", &since, heads).await
+    }
+
     pub(crate) async fn batch(&self, batch: impl IntoIterator<Item = Delivery>) -> Vec<Outcome> {
         self.ledger.process(batch.into_iter().collect()).await.outcomes
     }

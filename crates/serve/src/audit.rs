@@ -131,11 +131,11 @@ impl Auditor {
             if since.log_id.is_none() {
                 // Now it is known which log is followed: its events are waiting, and need not wait for what follows.
                 let met = Heads { heads: Vec::new(), place: Place::default(), ..heads.clone() };
-                self.ledger.audited(subscription, owner, &met).await?;
+                self.ledger.audited(subscription, owner, &since, &met).await?;
             }
             more = heads.more;
             if without(Protection::AuditedPositionLast) {
-                self.ledger.audited(subscription, owner, &heads).await?;
+                self.ledger.audited(subscription, owner, &since, &heads).await?;
             }
             let behind = self.ledger.behind_of(subscription, std::mem::take(&mut heads.heads)).await?;
             let now = self.ledger.about_now();
@@ -153,7 +153,7 @@ impl Auditor {
                 reach(Point::AuditNoted).await;
             }
             // A new epoch is audited from the beginning of the log.
-            more |= self.ledger.audited(subscription, owner, &heads).await?;
+            more |= self.ledger.audited(subscription, owner, &since, &heads).await?;
         }
         self.compare(audited).await?;
         meter::AUDIT_ROUNDS.counter(&[subscription]).increment(1);
