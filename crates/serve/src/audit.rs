@@ -125,13 +125,14 @@ impl Auditor {
         }
         let mut more = true;
         while more {
-            let since = self.ledger.followed(subscription, owner).await?.since;
+            let mut since = self.ledger.followed(subscription, owner).await?.since;
             let mut heads = self.owners.heads(owner, aggregates, &since).await?;
             reach(Point::AuditRead).await;
             if since.log_id.is_none() {
                 // Now it is known which log is followed: its events are waiting, and need not wait for what follows.
                 let met = Heads { heads: Vec::new(), place: Place::default(), ..heads.clone() };
                 self.ledger.audited(subscription, owner, &since, &met).await?;
+                since = self.ledger.followed(subscription, owner).await?.since;
             }
             more = heads.more;
             if without(Protection::AuditedPositionLast) {
