@@ -1,14 +1,13 @@
 //! The subscriber's side of the audit: what a subscription has heard, against what its owner says has happened.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use event::{Id, Micros, Record, subject};
+use event::Micros;
 use fault::{Protection, without};
 
-use crate::delivery::{EventDelivery, Means};
 use crate::error::{Error, Result};
+use crate::followed::Following;
 use crate::heads::{Heads, KeyHead, Place, Since};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
@@ -42,14 +41,20 @@ impl Ledger {
         Ok(heads.into_iter().filter(|head| is_behind(head) && !without(Protection::Audit)).collect())
     }
 
-    /// Notes what was not heard: from now on these keys wait, and are read from their owner. How many there were.
-    pub async fn note(&self, name: &'static str, heads: &[KeyHead]) -> Result<usize> {
+    /// Notes what was not heard: from now on these keys wait, and are read from their owner. How many there were; none if what was told of
+    /// them is of an epoch that is over, for which [audited](Self::audited) stores nothing either.
+    pub async fn note(&self, name: &'static str, owner: &str, epoch: i64, heads: &[KeyHead]) -> Result<usize> {
         if heads.is_empty() {
             return Ok(0);
         }
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
-        let starts_at = subscription::find(&txn, name).await?.and_then(|row| row.starts_at);
+        let following = Following::hold(&txn, vec![name]).await?;
+        if following.is_over(name, owner, epoch) {
+            txn.rollback().await?;
+            return Ok(0);
+        }
+        let starts_at = following.starts_at(name);
         let mut ids: Vec<_> = heads.iter().map(|head| (name, head.key.clone())).collect();
         ids.sort();
         let by_key: HashMap<String, &KeyHead> = heads.iter().map(|head| (head.key.to_string(), head)).collect();
@@ -71,6 +76,10 @@ impl Ledger {
     /// begun: then nothing is stored, and the answer is true, because there is more to audit from where it is now.
     pub async fn audited(&self, name: &str, owner: &str, since: &Since, heads: &Heads) -> Result<bool> {
         let txn = self.0.db.begin().await?;
+        if heads.epoch > since.epoch {
+            // What is taken in beside this knows the epoch until it is committed.
+            subscription::lock(&txn, name).await?;
+        }
         let found = followed_log::lock(&txn, name, owner).await?;
         if let Some(row) = found.as_ref().filter(|row| row.log_id != heads.log_id.to_string()) {
             return Err(Error::Failed(format!(
@@ -99,36 +108,7 @@ impl Ledger {
         };
         followed_log::write(&txn, row).await?;
         txn.commit().await?;
-        self.meet(owner, heads.log_id, heads.epoch);
         Ok(raised)
-    }
-
-    /// Whether an event is of the log that this service follows. None: it does not know that log yet.
-    pub(crate) fn is_known(&self, record: &Record) -> Option<bool> {
-        let owner = subject::domain_of(&record.type_name);
-        if self.0.name.strip_prefix("service/") == Some(owner) {
-            return Some(record.source == self.log_id() || without(Protection::LogId));
-        }
-        let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
-        let Some((log_id, epoch)) = known.get(owner) else {
-            // The first audit may have been another version's affair.
-            self.want_audit();
-            return None;
-        };
-        if record.epoch > *epoch {
-            self.want_audit();
-        }
-        Some(*log_id == record.source || without(Protection::LogId))
-    }
-
-    /// Whether the stream brings what was published before its owner's epoch was raised, as far as this instance has heard of that. The owner
-    /// may have lost it, and the key been compared already: then it would be applied for good. What the owner still has, the audit that follows
-    /// a raised epoch finds.
-    pub(crate) fn is_outdated(&self, delivery: &EventDelivery) -> bool {
-        let owner = subject::domain_of(&delivery.record.type_name);
-        let known = self.0.followed.read().unwrap_or_else(PoisonError::into_inner);
-        let raised = known.get(owner).is_some_and(|(_, epoch)| delivery.record.epoch < *epoch);
-        raised && !matches!(delivery.means, Means::Log { .. }) && !without(Protection::Epoch)
     }
 
     /// Something was heard, or is asked for, that only an audit can clear up.
@@ -139,11 +119,6 @@ impl Ledger {
     /// Whether an audit is wanted now. Whoever asks does it.
     pub fn take_wanted_audit(&self) -> bool {
         self.0.audit_wanted.swap(false, Ordering::Relaxed)
-    }
-
-    /// From now on events of this log are taken in. Kept in memory: what is [audited](Self::audited) is remembered.
-    pub fn meet(&self, owner: &str, log_id: Id, epoch: i64) {
-        self.0.followed.write().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned(), (log_id, epoch));
     }
 }
 

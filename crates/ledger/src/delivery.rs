@@ -89,9 +89,9 @@ pub enum Means {
     Stream,
     /// From the stream, and what is missing did not follow in time.
     StreamLate,
-    /// Read from the owner's log, for a key that waits. `absent`: what the handler waited for, its owner has lacked for so long that the
-    /// handler must do without, and say so.
-    Log { absent: bool },
+    /// Read from the owner's log, for a key that waits, while that was of this epoch. `absent`: what the handler waited for, its owner has
+    /// lacked for so long that the handler must do without, and say so.
+    Log { epoch: i64, absent: bool },
 }
 
 /// What the world answered to an effect.

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use crate::clock::{Chance, Clock, Timepiece};
 use crate::database::Database;
 use crate::delivery::{Caller, Command, Ended, Prepared};
 use crate::error::{Error, Result};
+use crate::followed::Following;
 use crate::handlers::Handlers;
 use crate::heads::suspended;
 use crate::processor::{command, event::parse_waits_for, guarded};
 use crate::reader::Reader;
 use crate::reads::Found;
-use crate::store::{cursor, event_log, followed_log, log, receipt};
+use crate::store::{cursor, event_log, log, receipt};
 use crate::tx::{Cause, Log, Touched, Tx};
 use crate::versions;
 
@@ -38,8 +39,6 @@ pub(crate) struct Inner {
     pub(crate) chance: Chance,
     pub(crate) clock: Timepiece,
     pub(crate) log: Log,
-    /// The logs of others that are followed, with the epochs that were audited, by domain.
-    pub(crate) followed: RwLock<HashMap<String, (Id, i64)>>,
     /// Something was heard that only an audit can clear up.
     pub(crate) audit_wanted: AtomicBool,
     /// This log was found to be older than what others have read of it.
@@ -135,15 +134,12 @@ impl Ledger {
         let now = clock.now(&txn).await?;
         let row = log::read_or_draw(&txn, &parts.chance, now).await?;
         versions::take_over(&txn, &parts.handlers, now).await?;
-        let followed = followed_log::all(&txn).await?;
         txn.commit().await?;
         let id = row.log_id.parse().map_err(|_| Error::Failed("the log's id cannot be read".to_owned()))?;
-        let known = |row: followed_log::Model| Some((row.owner, (row.log_id.parse().ok()?, row.epoch)));
         Ok(Self(Arc::new(Inner {
             known_types: parts.schema.events().map(|kind| kind.type_name.clone()).collect(),
             name: format!("service/{}", parts.name),
             log: Log { id, epoch: row.epoch, fingerprint_key: row.fingerprint_key },
-            followed: RwLock::new(followed.into_iter().filter_map(known).collect()),
             audit_wanted: AtomicBool::new(false),
             behind: AtomicBool::new(row.behind.is_some()),
             disowned: RwLock::default(),
@@ -216,11 +212,6 @@ impl Ledger {
         let row = receipt::find(self.0.db.reader(), id).await?;
         let row = row.filter(|row| row.state != receipt::State::Accepted);
         row.map(|row| Ok((row.principal.clone(), command::replay(&row)?))).transpose()
-    }
-
-    /// The events of keys after a revision each, sorted by key and revision.
-    pub async fn read(&self, ranges: &[(Key, i64)], limit: u64) -> Result<Vec<Record>> {
-        Ok(event_log::read(self.0.db.reader(), ranges, limit, self.0.log.id).await?)
     }
 
     /// Committed events that nobody has marked as published for `age`.
@@ -308,8 +299,8 @@ impl Ledger {
         let log = Log { epoch: row.epoch, ..self.0.log.clone() };
         let (chance, state) = (self.0.chance.clone(), Arc::clone(&self.0.state));
         let (ledger, cause, touched) = (self.clone(), Cause::default(), Touched::default());
-        let (starts, found) = (HashMap::new(), Found::default());
-        Ok(Tx { ledger, txn, book, now, log, chance, state, starts, cause, touched, found })
+        let (following, found) = (Following::default(), Found::default());
+        Ok(Tx { ledger, txn, book, now, log, chance, state, following, cause, touched, found })
     }
 
     /// What the next transaction is to mark. If that fails the marks are lost, which costs no more than publishing those events twice.

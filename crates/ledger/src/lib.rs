@@ -18,6 +18,7 @@ mod database;
 mod delivery;
 mod effects;
 mod error;
+mod followed;
 mod handlers;
 mod heads;
 mod kept;
@@ -47,6 +48,7 @@ pub use delivery::{
 };
 pub use effects::{LEASE, Leased};
 pub use error::{Code, Error, Rejection, Result, internal};
+pub use followed::LogPart;
 pub use handlers::{Answered, Begun, Effect, Followed, Handler, Handlers, Subscription, reference};
 pub use heads::{Heads, KeyHead, Place, Since};
 pub use ledger::{Due, Ledger, Parts, Retry};

@@ -1,5 +1,4 @@
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{ConsistencyToken, Id, Key, Micros, Record, Seen};
@@ -13,6 +12,7 @@ use crate::database::Transaction;
 use crate::delivery::Caller;
 use crate::effects::FIRST_EPOCH;
 use crate::error::{Error, Rejection, Result};
+use crate::followed::Following;
 use crate::handlers::Effect;
 use crate::ledger::Ledger;
 use crate::reader::{fold, state_of, user_of};
@@ -32,8 +32,8 @@ pub struct Tx {
     pub(crate) log: Log,
     pub(crate) chance: Chance,
     pub(crate) state: Arc<dyn Any + Send + Sync>,
-    /// From when on the work of subscriptions is wanted, in microseconds since 1970.
-    pub(crate) starts: HashMap<String, i64>,
+    /// The subscriptions that it works for, and the logs that they follow.
+    pub(crate) following: Following,
     /// Of the delivery that is being handled.
     pub(crate) cause: Cause,
     pub(crate) touched: Touched,

@@ -9,6 +9,7 @@ use fault::{Protection, without};
 use crate::compare;
 use crate::database::Transaction;
 use crate::error::{Error, Result};
+use crate::followed::Following;
 use crate::handlers::Handlers;
 use crate::ledger::Ledger;
 use crate::processor::Abort;
@@ -84,17 +85,12 @@ impl Ledger {
 
     /// Holds the subscriptions, and stops if another version of the code has taken one over.
     pub(crate) async fn own(&self, tx: &mut Tx, names: Vec<&'static str>) -> Result<(), Abort> {
-        if names.is_empty() {
-            return Ok(());
-        }
-        for row in subscription::share(&tx.txn, names.iter().copied()).await.map_err(Error::from)? {
+        tx.following = Following::hold(&tx.txn, names.clone()).await?;
+        for row in &tx.following.subscriptions {
             if let Some(name) = names.iter().copied().find(|name| *name == row.name && !self.is_ours(name, row.version))
             {
                 self.remember(name, false);
                 return Err(Abort::Transient(format!("version {} of {name} owns its work", row.version)));
-            }
-            if let Some(start) = row.starts_at {
-                tx.starts.insert(row.name, start);
             }
         }
         Ok(())

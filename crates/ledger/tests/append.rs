@@ -147,7 +147,8 @@ async fn marks_ride_in_the_next_batch(shop: &Shop) {
 async fn the_log_is_read_after_a_revision(shop: &Shop) {
     let (one, two) = (shop.counter(1).await, shop.counter(1).await);
     shop.act(one, format!("stock 1 {one}; stock 1 {one}; stock 1 {two}")).await;
-    let read = shop.ledger.read(&[(Key::new("counter", two), 0), (Key::new("counter", one), 1)], 3).await.unwrap();
+    let read =
+        shop.ledger.read(&[(Key::new("counter", two), 0), (Key::new("counter", one), 1)], 3).await.unwrap().records;
     let found: Vec<_> = read.iter().map(|record| (record.key.id(), record.revision)).collect();
     assert_eq!(found, [(one, 2), (one, 3), (two, 1)]);
 }

@@ -63,7 +63,7 @@ async fn a_last_event_that_the_stream_has_lost_is_noted_and_read(shop: &Shop) {
     shop.one(streamed(&first)).await;
     let told = heads(2, &[&last]);
     let behind = shop.ledger.behind_of("replica", told.heads.clone()).await.unwrap();
-    assert_eq!(shop.ledger.note("replica", &behind).await.unwrap(), 1, "what it has not heard of is noted");
+    assert_eq!(shop.ledger.note("replica", "order", 1, &behind).await.unwrap(), 1, "what it has not heard of is noted");
     shop.audited("replica", &told).await.unwrap();
     let due = shop.due().await;
     assert_eq!((due.len(), &due[0].key, due[0].revision, due[0].compare), (1, &order(id), 1, false));
@@ -79,7 +79,7 @@ async fn what_is_on_its_way_is_not_noted(shop: &Shop) {
     let first = created(id, 1, "");
     let behind = shop.ledger.behind_of("replica", heads(1, &[&first]).heads).await.unwrap();
     assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
-    assert_eq!(shop.ledger.note("replica", &behind).await.unwrap(), 0);
+    assert_eq!(shop.ledger.note("replica", "order", 1, &behind).await.unwrap(), 0);
     assert!(shop.due().await.is_empty());
 }
 
@@ -87,7 +87,7 @@ async fn a_key_that_nobody_has_heard_of_is_found(shop: &Shop) {
     let id = shop.id();
     let events = [created(id, 1, ""), created(id, 2, ""), created(id, 3, "")];
     let behind = shop.ledger.behind_of("replica", heads(3, &[&events[2]]).heads).await.unwrap();
-    shop.ledger.note("replica", &behind).await.unwrap();
+    shop.ledger.note("replica", "order", 1, &behind).await.unwrap();
     assert_eq!(shop.due().await[0].revision, 0);
     assert_eq!(shop.batch(events.iter().map(from_log)).await, vec![Outcome::Applied; 3]);
     assert_eq!(shop.one(streamed(&created(id, 4, ""))).await, Outcome::Applied);
@@ -120,7 +120,7 @@ async fn what_happened_before_a_mailer_was_added_is_not_mailed(shop: &Shop) {
     // What the audit finds of the past need not even be read.
     let mut forgotten = created(shop.id(), 1, "");
     forgotten.time.0 -= 1;
-    shop.ledger.note("mailer", &heads(3, &[&forgotten]).heads).await.unwrap();
+    shop.ledger.note("mailer", "order", 1, &heads(3, &[&forgotten]).heads).await.unwrap();
     assert!(shop.due().await.is_empty());
     assert_eq!(shop.ledger.revision_of("mailer", &forgotten.key).await.unwrap(), 1);
 }

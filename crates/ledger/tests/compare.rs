@@ -2,8 +2,9 @@
 
 use event::Record;
 use millrace_ledger::{Compared, Due, Heads, Means, Outcome};
+use proto::user::v1::UserUpdated;
 
-use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, processed, streamed};
+use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, processed, record, streamed};
 
 on_both!(
     a_forged_event_is_not_applied,
@@ -12,6 +13,8 @@ on_both!(
     a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised,
     a_replica_is_rebuilt_key_by_key,
     what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised,
+    what_was_read_before_an_epoch_was_raised_compares_nothing,
+    a_subscription_takes_nothing_in_of_a_log_that_it_has_not_met_itself,
     a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoch,
     an_audit_that_another_instance_has_overtaken_stores_nothing,
 );
@@ -21,6 +24,12 @@ async fn one_due(shop: &Shop) -> Due {
     let mut due = shop.due().await;
     assert_eq!(due.len(), 1, "{due:?}");
     due.remove(0)
+}
+
+/// The owner's log was restored to where it had but this event, and its epoch was raised.
+async fn raise(shop: &Shop, subscription: &str, first: &Record) {
+    let raised = Heads { epoch: first.epoch + 1, ..heads(1, &[first]) };
+    assert!(shop.audited(subscription, &raised).await.unwrap());
 }
 
 /// What the owner's log has instead of an event, since its epoch was raised.
@@ -39,7 +48,7 @@ async fn a_forged_event_is_not_applied(shop: &Shop) {
     let due = one_due(shop).await;
     assert!(due.compare);
     let second = created(id, 2, "");
-    let compared = shop.ledger.compare("replica", &order(id), &[first, second.clone()]).await.unwrap();
+    let compared = shop.ledger.compare("replica", "order", &order(id), (1, &[first, second.clone()])).await.unwrap();
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
     assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 2], vec![]));
@@ -52,7 +61,7 @@ async fn a_replica_that_followed_another_past_is_derived_anew(shop: &Shop) {
     let new = instead("write new", &lost);
     assert_eq!(shop.one(streamed(&new)).await, Outcome::Noted);
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("replica", &order(id), std::slice::from_ref(&new)).await.unwrap();
+    let compared = shop.ledger.compare("replica", "order", &order(id), (1, std::slice::from_ref(&new))).await.unwrap();
     assert_eq!(compared, Compared::Anew);
     let due = one_due(shop).await;
     assert_eq!((due.revision, due.compare), (0, false));
@@ -66,13 +75,41 @@ async fn what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised(
     let id = shop.id();
     let (first, lost) = (created(id, 1, ""), created(id, 2, "write lost"));
     assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
-    shop.ledger.meet("order", first.source, first.epoch + 1);
+    raise(shop, "replica", &first).await;
     assert_eq!(shop.one(streamed(&lost)).await, Outcome::Duplicate);
+    assert_eq!(shop.one(from_log(&lost)).await, Outcome::Duplicate, "it was read before the log was restored");
+    let noted = shop.ledger.note("replica", "order", 1, &heads(2, &[&lost]).heads).await.unwrap();
+    assert_eq!((noted, shop.due().await), (0, vec![]), "so was what it is told of");
     assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1], vec![]));
     // What the owner's log has is applied, however old it is.
-    let second = created(id, 2, "write kept");
-    assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
+    let kept = brought("replica", &created(id, 2, "write kept"), Means::Log { epoch: 2, absent: false });
+    assert_eq!(shop.one(kept).await, Outcome::Applied);
     assert_eq!(shop.notes().await, vec!["kept"]);
+}
+
+/// It would be found to be the same as what its owner has no longer, and nobody would compare it again.
+async fn what_was_read_before_an_epoch_was_raised_compares_nothing(shop: &Shop) {
+    let id = shop.id();
+    let (first, lost) = (created(id, 1, ""), created(id, 2, "write lost"));
+    shop.batch([streamed(&first), streamed(&lost)]).await;
+    raise(shop, "replica", &first).await;
+    assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
+    assert!(one_due(shop).await.compare);
+    let compare = async |epoch, events: &[Record]| {
+        shop.ledger.compare("replica", "order", &order(id), (epoch, events)).await.unwrap()
+    };
+    assert_eq!(compare(1, &[first.clone(), lost]).await, Compared::Elsewhere);
+    assert_eq!(compare(2, &[first]).await, Compared::Anew);
+}
+
+/// What one subscription knows of an owner's log another may not: its cursors would never be compared.
+async fn a_subscription_takes_nothing_in_of_a_log_that_it_has_not_met_itself(shop: &Shop) {
+    let event = record(shop.id(), 1, &UserUpdated::default());
+    assert!(given_back(&shop.one(brought("newcomer", &event, Means::Stream)).await));
+    shop.ledger.meet("replica", "user", event.source, 1).await.unwrap();
+    assert!(given_back(&shop.one(brought("newcomer", &event, Means::Stream)).await));
+    shop.ledger.meet("newcomer", "user", event.source, 1).await.unwrap();
+    assert_eq!(shop.one(brought("newcomer", &event, Means::Stream)).await, Outcome::Applied);
 }
 
 /// Its database was restored twice from one copy, and something was appended before the epoch was raised again.
@@ -83,7 +120,7 @@ async fn a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoc
     assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
     shop.one(streamed(&Record { epoch: 3, ..created(id, 1, "write other") })).await;
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("replica", &order(id), &[again, next.clone()]).await.unwrap();
+    let compared = shop.ledger.compare("replica", "order", &order(id), (1, &[again, next.clone()])).await.unwrap();
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&next)).await, Outcome::Applied);
 }
@@ -108,7 +145,7 @@ async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
     let other = Record { epoch: 2, ..processed(id, 1, "write again") };
     assert_eq!(shop.one(clerk(&other)).await, Outcome::Noted);
     one_due(shop).await;
-    let compared = shop.ledger.compare("clerk", &order(id), std::slice::from_ref(&other)).await.unwrap();
+    let compared = shop.ledger.compare("clerk", "order", &order(id), (1, std::slice::from_ref(&other))).await.unwrap();
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("another past")), "{compared:?}");
     let next = Record { epoch: 2, ..processed(id, 2, "") };
     assert_eq!(shop.one(clerk(&next)).await, Outcome::Noted);
@@ -133,7 +170,7 @@ async fn a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised(shop: 
     );
     assert_eq!(shop.ledger.compare_next("clerk", "order", &["order"], 100).await.unwrap(), 1);
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("clerk", &order(id), &events[..1]).await.unwrap();
+    let compared = shop.ledger.compare("clerk", "order", &order(id), (2, &events[..1])).await.unwrap();
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("ends at revision 1")), "{compared:?}");
     assert_eq!(shop.ledger.followed("clerk", "order").await.unwrap().compared_to, None);
 }
@@ -165,13 +202,12 @@ async fn a_raised_version_takes_over_and_compares() {
     }
     assert!(shop.due().await.is_empty(), "it is parked");
     let new = shop.another_version(2).await;
-    new.ledger.meet("order", events[0].source, 1);
     assert!(given_back(&shop.one(streamed(&created(shop.id(), 1, ""))).await), "the old version stops");
     assert!(!shop.ledger.owned("replica") && new.ledger.owned("replica"));
     assert_eq!(new.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
     new.world.repair();
     assert!(one_due(&new).await.compare);
-    assert_eq!(new.ledger.compare("replica", &order(id), &events).await.unwrap(), Compared::Same);
+    assert_eq!(new.ledger.compare("replica", "order", &order(id), (1, &events)).await.unwrap(), Compared::Same);
     assert_eq!(new.one(from_log(&events[1])).await, Outcome::Applied, "what was parked is tried by the new version");
 }
 
@@ -179,7 +215,6 @@ async fn a_raised_version_takes_over_and_compares() {
 async fn a_subscription_that_is_handed_back_goes_on() {
     let shop = &Shop::on_postgres().await;
     let new = shop.another_version(2).await;
-    new.ledger.meet("order", created(new.id(), 1, "").source, 1);
     assert!(!shop.ledger.owns("replica").await.unwrap());
     new.ledger.hand_over("replica", 1).await.unwrap();
     assert!(shop.ledger.owns("replica").await.unwrap());

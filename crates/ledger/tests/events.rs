@@ -180,7 +180,7 @@ async fn an_event_whose_replica_never_comes_goes_on_without_it(shop: &Shop) {
         waited < HOUR && looks < 40,
         "the longer it waits, the more seldom it is looked for: {looks} times in {waited:?}"
     );
-    assert_eq!(shop.one(brought("replica", &event, Means::Log { absent: true })).await, Outcome::Applied);
+    assert_eq!(shop.one(brought("replica", &event, Means::Log { epoch: 1, absent: true })).await, Outcome::Applied);
     assert_eq!(shop.notes().await, [format!("went on without {}", order(never))]);
 }
 

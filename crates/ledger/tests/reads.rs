@@ -44,7 +44,7 @@ async fn an_event_of_a_log_that_is_not_known_is_given_back_and_not_counted(shop:
     }
     assert!(shop.batch([streamed(), another.clone()]).await.iter().all(given_back));
     assert_eq!(counted(shop).await, (0, 0));
-    shop.ledger.meet("user", other(), 1);
+    shop.ledger.meet("newcomer", "user", other(), 1).await.unwrap();
     assert_eq!(shop.batch([streamed(), another]).await, [Outcome::Noted, Outcome::Applied]);
     assert_eq!(counted(shop).await, (1, 2));
 }

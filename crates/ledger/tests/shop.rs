@@ -130,7 +130,11 @@ async fn open_version(url: &str, clock: &Clock, world: &Arc<World>, (number, ver
         retry: Retry::default(),
     };
     let ledger = Ledger::open(parts).await.unwrap();
-    ledger.meet("order", other(), 1);
+    for subscription in
+        ledger.handlers().subscriptions().filter(|one| one.follows().iter().any(|log| log.domain == "order"))
+    {
+        ledger.meet(subscription.name, "order", other(), 1).await.unwrap();
+    }
     ledger
 }
 
@@ -264,7 +268,7 @@ pub(crate) fn late(record: &Record) -> Delivery {
 }
 
 pub(crate) fn from_log(record: &Record) -> Delivery {
-    brought("replica", record, Means::Log { absent: false })
+    brought("replica", record, Means::Log { epoch: record.epoch, absent: false })
 }
 
 pub(crate) fn brought(subscription: &'static str, record: &Record, means: Means) -> Delivery {
@@ -352,7 +356,7 @@ impl Shop {
     }
 
     pub(crate) async fn log(&self, id: Id) -> Vec<Record> {
-        self.ledger.read(&[(Key::new("counter", id), 0)], 1000).await.unwrap()
+        self.ledger.read(&[(Key::new("counter", id), 0)], 1000).await.unwrap().records
     }
 
     /// The units of a counter, as its projection shows them, and at which revision.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event::Micros;
 use fault::{Point, Protection, reach, without};
-use ledger::{Heads, KeyHead, Ledger, Place};
+use ledger::{KeyHead, Ledger};
 use messaging::Wire;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -130,8 +130,7 @@ impl Auditor {
             reach(Point::AuditRead).await;
             if since.log_id.is_none() {
                 // Now it is known which log is followed: its events are waiting, and need not wait for what follows.
-                let met = Heads { heads: Vec::new(), place: Place::default(), ..heads.clone() };
-                self.ledger.audited(subscription, owner, &since, &met).await?;
+                self.ledger.meet(subscription, owner, heads.log_id, heads.epoch).await?;
                 since = self.ledger.followed(subscription, owner).await?.since;
             }
             more = heads.more;
@@ -147,7 +146,7 @@ impl Auditor {
             } else {
                 behind
             };
-            let noted = self.ledger.note(subscription, &behind).await?;
+            let noted = self.ledger.note(subscription, owner, heads.epoch, &behind).await?;
             meter::AUDIT_NOTED.counter(&[subscription]).increment(noted as u64);
             if noted > 0 {
                 tracing::info!(subscription, owner, keys = noted, "the audit found keys that were not heard of");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Key, Micros, Record, Schema};
-use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, Means};
+use ledger::{Compared, Delivery, Due, EventDelivery, Input, Ledger, LogPart, Means};
 use messaging::Lanes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ impl Healer {
             }
             let ranges: Vec<_> = ranges.into_iter().collect();
             match self.owners.read(&owner, &ranges).await {
-                Ok(records) => self.resume(&owner, due, records).await,
+                Ok(part) => self.resume(&owner, due, part).await,
                 Err(error) => {
                     tracing::warn!(%error, keys = due.len(), "keys that wait cannot be read from their owner");
                 }
@@ -88,7 +88,7 @@ impl Healer {
         }
     }
 
-    async fn resume(&self, owner: &str, due: Vec<Due>, records: Vec<Record>) {
+    async fn resume(&self, owner: &str, due: Vec<Due>, LogPart { epoch, records }: LogPart) {
         fault::reach(fault::Point::HealerRead).await;
         let mut by_key: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
         for record in records {
@@ -97,12 +97,13 @@ impl Healer {
         let mut under_way = Vec::new();
         for one in due {
             let events = by_key.get(&one.key).map(Vec::as_slice).unwrap_or_default();
-            if one.compare && !self.compare(owner, &one, events).await {
+            if one.compare && !self.compare(owner, &one, (epoch, events)).await {
                 continue;
             }
             let absent = self.bring_what_it_waits_for(&one).await;
             for record in events.iter().filter(|record| record.revision > one.revision) {
-                under_way.push(self.enqueue(one.subscription, record.clone(), Means::Log { absent }).await);
+                let means = Means::Log { epoch, absent };
+                under_way.push(self.enqueue(one.subscription, record.clone(), means).await);
             }
         }
         // Applied or not, each cursor says what comes next.
@@ -110,15 +111,15 @@ impl Healer {
     }
 
     /// True if the subscription has applied what the owner has: then what follows can be applied, too.
-    async fn compare(&self, owner: &str, one: &Due, events: &[Record]) -> bool {
+    async fn compare(&self, owner: &str, one: &Due, (epoch, events): (i64, &[Record])) -> bool {
         let compared = async {
             if one.revision == 0 || events.iter().any(|record| record.revision == one.revision) {
-                return self.ledger.compare(one.subscription, &one.key, events).await;
+                return self.ledger.compare(one.subscription, owner, &one.key, (epoch, events)).await;
             }
             // A page may have ended before it; else the owner's log does, and then all of it is wanted.
             let all = self.owners.read(owner, &[(one.key.clone(), 0)]).await;
             let all = all.map_err(|error| ledger::Error::Transient(error.to_string()))?;
-            self.ledger.compare(one.subscription, &one.key, &all).await
+            self.ledger.compare(one.subscription, owner, &one.key, (all.epoch, &all.records)).await
         };
         match compared.await {
             Ok(compared) => compared == Compared::Same,
@@ -141,8 +142,8 @@ impl Healer {
         let mut found = false;
         for name in self.followers_of(&owner, key) {
             let after = self.ledger.revision_of(name, key).await.unwrap_or(0);
-            let records = match self.owners.read(&owner, &[(key.clone(), after)]).await {
-                Ok(records) => records,
+            let LogPart { epoch, records } = match self.owners.read(&owner, &[(key.clone(), after)]).await {
+                Ok(part) => part,
                 Err(error) => {
                     tracing::warn!(%error, %key, "what is waited for cannot be read from its owner");
                     return None;
@@ -150,7 +151,7 @@ impl Healer {
             };
             found |= after > 0 || !records.is_empty();
             for record in records {
-                self.deliver(name, record, Means::Log { absent: false }).await;
+                self.deliver(name, record, Means::Log { epoch, absent: false }).await;
             }
         }
         Some(found)

@@ -1,8 +1,8 @@
 //! What a service answers of its event log, to the services that follow it.
 
 use bytes::Bytes;
-use event::{Key, Record};
-use ledger::{Heads, Ledger, Place, Since};
+use event::Key;
+use ledger::{Heads, Ledger, LogPart, Place, Since};
 use prost::Message as _;
 use proto::eventlog::v1::heads_response::Head;
 use proto::eventlog::v1::read_request::Range;
@@ -32,11 +32,11 @@ impl Log<'_> {
         let ranges: Result<Vec<_>, _> = request.ranges.iter().map(range).collect();
         let ranges = ranges.map_err(|_| malformed("a key cannot be read"))?;
         let limit = limit(request.limit);
-        let mut records: Vec<Record> = self.0.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
+        let LogPart { epoch, mut records } = self.0.read(&ranges, limit as u64 + 1).await.map_err(status::of)?;
         let truncated = records.len() > limit;
         records.truncate(limit);
         let events = records.into_iter().map(Into::into).collect();
-        Ok(ReadResponse { events, truncated }.encode_to_vec().into())
+        Ok(ReadResponse { events, truncated, epoch }.encode_to_vec().into())
     }
 
     pub(crate) async fn heads(self, body: Bytes) -> Result<Bytes, Status> {

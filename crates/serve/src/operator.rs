@@ -65,7 +65,7 @@ impl Owner {
         }
         let domain = opened.schema.domain_of_aggregate(key.aggregate()).unwrap_or_default();
         let read = self.owners.read(domain, &[(key, parked.revision - 1)]).await.map_err(|error| error.to_string())?;
-        Ok(read.into_iter().find(|record| record.revision == parked.revision))
+        Ok(read.records.into_iter().find(|record| record.revision == parked.revision))
     }
 
     async fn request(&self, parked: &Parked) -> Result<Subject, String> {

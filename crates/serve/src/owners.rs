@@ -7,7 +7,7 @@ use bytes::Bytes;
 use event::{History, Id, Key, Micros, Record, headers};
 use http::uri::PathAndQuery;
 use identity::{Principal, Sealer, seal};
-use ledger::{Heads, KeyHead, Ledger, Place, Since};
+use ledger::{Heads, KeyHead, Ledger, LogPart, Place, Since};
 use prost::Message;
 use proto::command::v1::{GetReceiptRequest, GetReceiptResponse, Receipt};
 use proto::eventlog::v1::{
@@ -64,9 +64,9 @@ impl Owners {
 
     /// The events of keys after a revision each, sorted by revision within each key; of long histories [`PAGES`] thousand at most, so that
     /// what is read next goes on from there.
-    pub async fn read(&self, domain: &str, ranges: &[(Key, i64)]) -> Result<Vec<Record>, OwnerError> {
+    pub async fn read(&self, domain: &str, ranges: &[(Key, i64)]) -> Result<LogPart, OwnerError> {
         let mut ranges: BTreeMap<Key, i64> = ranges.iter().cloned().collect();
-        let mut records: Vec<Record> = Vec::new();
+        let mut part = LogPart { epoch: i64::MAX, records: Vec::new() };
         for _ in 0..PAGES {
             let range = |(key, after): (&Key, &i64)| Range { key: key.to_string(), after_revision: *after };
             let request = ReadRequest { ranges: ranges.iter().map(range).collect(), limit: 0 };
@@ -78,12 +78,13 @@ impl Owners {
                 ranges.remove(&record.key);
             }
             ranges.extend(page.last().map(|record| (record.key.clone(), record.revision)));
-            records.extend(page);
+            part.epoch = part.epoch.min(response.epoch);
+            part.records.extend(page);
             if !response.truncated {
                 break;
             }
         }
-        Ok(records)
+        Ok(part)
     }
 
     /// What the keys of these kinds have come to since a place in the owner's log.

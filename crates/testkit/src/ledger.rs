@@ -22,6 +22,8 @@ const START: Micros = Micros(1_700_000_000_000_000);
 const BELL: usize = 256;
 const LEASE: Duration = Duration::from_secs(30);
 const LIMIT: u64 = 1000;
+/// Of all logs of others.
+const EPOCH: i64 = 1;
 
 /// A service without broker and network: deliveries are handed to its ledger, and the clock stands still unless it is moved.
 ///
@@ -70,8 +72,11 @@ impl TestLedger {
 
     async fn started(self) -> Self {
         // What it hears comes from the logs that it follows.
-        for followed in self.ledger().handlers().subscriptions().flat_map(ledger::Subscription::follows) {
-            self.ledger().meet(&followed.domain, Id::default(), 1);
+        for subscription in self.ledger().handlers().subscriptions() {
+            for followed in subscription.follows() {
+                let met = self.ledger().meet(subscription.name, &followed.domain, Id::default(), EPOCH).await;
+                met.expect("the test's database can be written");
+            }
         }
         self.take_in(self.opened.at_start(self.now())).await;
         self
@@ -117,7 +122,7 @@ impl TestLedger {
 
     /// All events of a key of the service's own.
     pub async fn events(&self, key: &Key) -> Vec<Record> {
-        self.ledger().read(&[(key.clone(), 0)], LIMIT).await.expect("the log can be read")
+        self.ledger().read(&[(key.clone(), 0)], LIMIT).await.expect("the log can be read").records
     }
 
     /// Another service appends the next event of the aggregate `id`, and nobody hears of it yet.
@@ -130,7 +135,7 @@ impl TestLedger {
             id: self.chance.uuid(self.now()),
             source: Id::default(),
             key,
-            epoch: 1,
+            epoch: EPOCH,
             revision: log.last().map_or(0, |last| last.revision) + 1,
             history: log.last().map_or_else(History::default, |last| last.history).then(&type_name, &body),
             type_name,
@@ -179,7 +184,8 @@ impl TestLedger {
         let absent = since.is_some_and(|since| self.now().since(since) >= patience);
         let log = others.get(&due.key).map(Vec::as_slice).unwrap_or_default();
         let next = log.iter().filter(|record| record.revision > due.after());
-        next.map(|record| event_delivery(due.subscription, record.clone(), Means::Log { absent })).collect()
+        let means = Means::Log { epoch: EPOCH, absent };
+        next.map(|record| event_delivery(due.subscription, record.clone(), means)).collect()
     }
 
     /// Performs all effects that are due, and takes their answers in. One whose outcome nobody knows is due again after its lease.

@@ -103,7 +103,7 @@ pub fn after(world: &World, step: Step, without: Option<Protection>) -> World {
         }
         Step::Audit(reader) => next.audit(reader),
         Step::Read(reader) => {
-            next.hear(reader, of(world, reader).1.revision + 1, Means::Log { absent: false }, without);
+            next.hear(reader, of(world, reader).1.revision + 1, Means::Log { epoch: 1, absent: false }, without);
         }
         Step::Begin(number) => {
             next.wishes[number].state = WishState::Begun;

@@ -11,6 +11,7 @@ mod fault;
 mod gateway;
 mod history;
 mod instance;
+mod lines;
 mod network;
 mod operator;
 mod outages;
@@ -30,6 +31,7 @@ pub mod sim;
 pub mod wire;
 
 pub use fault::Fault;
+pub use lines::lines;
 pub use simulation::{Report, run};
 
 #[cfg(test)]

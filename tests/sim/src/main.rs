@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use event::Schema;
 use millrace_sim::{Fault, Report, run};
+use tracing::Dispatch;
+use tracing_subscriber::EnvFilter;
 
 /// Simulates the shop: production's services in one thread, in a world that loses, doubles, delays, kills and restores as a seed decides.
 #[derive(Debug, Parser)]
@@ -25,6 +27,9 @@ struct Arguments {
     /// Runs this seed alone, twice, and says whether both runs were the same.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// With --seed: log lines of the run on standard error, at the simulation's time (such as info, or millrace_ledger=debug).
+    #[arg(long, value_name = "FILTER", requires = "seed")]
+    log: Option<EnvFilter>,
     /// How many are run at the same time.
     #[arg(long, default_value_t = 2)]
     threads: u64,
@@ -67,13 +72,15 @@ fn main() -> ExitCode {
         }
     };
     match arguments.seed {
-        Some(seed) => twice(seed, &schema),
+        Some(seed) => twice(seed, arguments.log, &schema),
         None => many(&arguments, &schema),
     }
 }
 
-fn twice(seed: u64, schema: &Arc<Schema>) -> ExitCode {
-    let (first, second) = (run(seed, Arc::clone(schema)), run(seed, Arc::clone(schema)));
+fn twice(seed: u64, log: Option<EnvFilter>, schema: &Arc<Schema>) -> ExitCode {
+    let logged = log.map_or_else(Dispatch::none, millrace_sim::lines);
+    let first = tracing::dispatcher::with_default(&logged, || run(seed, Arc::clone(schema)));
+    let second = run(seed, Arc::clone(schema));
     let same = first.digest == second.digest;
     tell(&format!(
         "seed {seed}: {} turns, {} commands; the second run was {}",

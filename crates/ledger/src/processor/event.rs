@@ -10,6 +10,7 @@ use fault::{Protection, without};
 use super::{Abort, Attempt, guarded};
 use crate::delivery::{Caller, Delivery, EventDelivery, Input, Means, Outcome};
 use crate::error::Error;
+use crate::followed::Origin;
 use crate::ledger::Ledger;
 use crate::store::cursor::{CursorId, Model, State};
 use crate::tx::{Cause, Tx};
@@ -22,11 +23,10 @@ impl Ledger {
         attempt: Attempt<'_>,
     ) -> Result<Outcome, Abort> {
         let record = &delivery.record;
-        if self.is_known(record) == Some(false) {
-            return Ok(Outcome::Stranger);
-        }
-        if self.is_outdated(delivery) {
-            return Ok(Outcome::Duplicate);
+        match self.origin(&tx.following, delivery) {
+            Origin::Followed | Origin::Unmet => {}
+            Origin::Another => return Ok(Outcome::Stranger),
+            Origin::Over => return Ok(Outcome::Duplicate),
         }
         let id: CursorId = (delivery.subscription, record.key.clone());
         // Only events of a log that is known have a cursor.
@@ -73,7 +73,7 @@ impl Ledger {
         attempt.may_run(cursor.attempts)?;
         // What follows from an event is still the doing of whoever set it off.
         let caller = Caller { name: record.principal.clone(), ..Caller::default() };
-        let absent = delivery.means == (Means::Log { absent: true });
+        let absent = matches!(delivery.means, Means::Log { absent: true, .. });
         tx.cause = Cause { caller, command_id: record.command_id, record: Some(Arc::clone(record)), absent };
         match guarded(handler(tx, record.body.clone()), attempt.span).await {
             Ok(()) => {
@@ -198,8 +198,8 @@ impl Ledger {
 
 /// The cursor moves without a handler: an operator has dropped the event, or it happened before its work was wanted.
 fn is_passed_over(tx: &Tx, cursor: &Model, delivery: &EventDelivery) -> bool {
-    let (record, starts_at) = (&delivery.record, tx.starts.get(delivery.subscription));
-    record.revision <= cursor.dropped || starts_at.is_some_and(|start| record.time.0 < *start)
+    let (record, starts_at) = (&delivery.record, tx.following.starts_at(delivery.subscription));
+    record.revision <= cursor.dropped || starts_at.is_some_and(|start| record.time.0 < start)
 }
 
 pub fn noted(cursor: Model, record: &Record) -> Model {

@@ -16,6 +16,7 @@ use tracing::{Instrument as _, Span};
 use crate::delivery::{Delivery, Input, Outcome};
 use crate::effects::Leased;
 use crate::error::{Error, Rejection, Result};
+use crate::followed::Origin;
 use crate::ledger::Ledger;
 use crate::reads::Reads;
 use crate::tx::{Cause, Touched, Tx};
@@ -197,8 +198,9 @@ impl Ledger {
     /// Locks what the deliveries need, each kind sorted: the subscriptions' rows (shared), receipts, cursors, effects, and last the target
     /// heads.
     async fn lock(&self, tx: &mut Tx, batch: &[Delivery], late: &[Key]) -> Result<(), Abort> {
-        let (mut names, mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), Vec::new(), late.to_vec());
+        let (mut receipts, mut cursors, mut heads) = (Vec::new(), Vec::new(), late.to_vec());
         let mut effects = Vec::new();
+        self.own(tx, subscriptions(batch)).await?;
         for delivery in batch {
             match &delivery.input {
                 Input::Command(command) => {
@@ -206,9 +208,8 @@ impl Ledger {
                     let handler = self.0.handlers.commands.get(&command.method);
                     heads.extend(handler.map(|handler| Key::new(handler.target, command.target)));
                 }
-                Input::Event(event) if self.is_known(&event.record) != Some(true) => {}
+                Input::Event(event) if self.origin(&tx.following, event) != Origin::Followed => {}
                 Input::Event(event) => {
-                    names.push(event.subscription);
                     cursors.push((event.subscription, event.record.key.clone()));
                     let acts_on = self
                         .0
@@ -225,9 +226,6 @@ impl Ledger {
                 Input::Timer(timer) => heads.push(timer.key.clone()),
             }
         }
-        names.sort_unstable();
-        names.dedup();
-        self.own(tx, names).await?;
         heads.sort();
         heads.dedup();
         let locked = async {
@@ -284,6 +282,18 @@ impl Ledger {
             Input::Timer(timer) => self.timer(tx, timer, attempt).await,
         }
     }
+}
+
+/// The subscriptions that a batch brings something to, sorted.
+fn subscriptions(batch: &[Delivery]) -> Vec<&'static str> {
+    let events = batch.iter().filter_map(|delivery| match &delivery.input {
+        Input::Event(event) => Some(event.subscription),
+        _ => None,
+    });
+    let mut names: Vec<_> = events.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// From this delivery on a message is done alone: the ones before may have ended with the process.

@@ -36,6 +36,23 @@ pub(crate) async fn find(
     Entity::find_by_id((subscription.to_owned(), owner.to_owned())).one(connection).await
 }
 
+/// The rows of subscriptions. Where an epoch is raised the subscription's row is locked: whoever [shares](super::subscription::share) that
+/// sees here what stands until its transaction ends.
+pub(crate) async fn of_all(
+    txn: &Transaction,
+    subscriptions: impl IntoIterator<Item = &'static str>,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find().filter(Column::Subscription.is_in(subscriptions)).all(txn).await
+}
+
+/// Writes a row if there is none for its subscription and owner.
+pub(crate) async fn insert_missing(txn: &Transaction, row: Model) -> Result<(), DbErr> {
+    let missing = OnConflict::columns([Column::Subscription, Column::Owner]).do_nothing().to_owned();
+    let rows = [row.into_active_model().reset_all()];
+    Entity::insert_many(rows).on_conflict(missing).exec_without_returning(txn).await?;
+    Ok(())
+}
+
 pub(crate) async fn lock(txn: &Transaction, subscription: &str, owner: &str) -> Result<Option<Model>, DbErr> {
     Entity::find_by_id((subscription.to_owned(), owner.to_owned())).lock_exclusive().one(txn).await
 }

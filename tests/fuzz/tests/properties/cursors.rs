@@ -89,7 +89,7 @@ impl Reader {
         if self.cursor.state == State::Waiting {
             let from = usize::try_from(self.cursor.revision).unwrap();
             for record in &log[from..] {
-                self.hear(record, Means::Log { absent: false });
+                self.hear(record, Means::Log { epoch: 1, absent: false });
             }
         }
     }
@@ -143,7 +143,7 @@ proptest! {
             reader.hear(record, Means::Stream);
         }
         let forged = Record { epoch, ..record(revision, History(history), Bytes::from_static(b"forged")) };
-        let means = [Means::Stream, Means::StreamLate, Means::Log { absent: false }][usize::from(means)];
+        let means = [Means::Stream, Means::StreamLate, Means::Log { epoch: 1, absent: false }][usize::from(means)];
         let verdict = reader.hear(&forged, means);
         prop_assert_ne!(verdict, Verdict::Apply);
         prop_assert_eq!(reader.handled.len(), log.len());
