@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use millrace::Role;
 use proto::Message as _;
-use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use proto::order::v1::Order;
 use sea_orm::FromQueryResult;
+use testkit::{is_settled, misbooked};
 
 use crate::shop::TestShop;
 
@@ -60,17 +61,6 @@ pub(crate) async fn orders(shop: &TestShop) -> Vec<Order> {
     }
     let rows = shop.query::<Row>("order", "select view from order_view").await;
     rows.iter().map(|row| Order::decode(row.view.as_slice()).unwrap()).collect()
-}
-
-/// The status is final, and the money is where that status says.
-fn is_settled(order: &Order) -> bool {
-    use PaymentStatus::{Captured, Failed, Refunded, Voided};
-    match order.status() {
-        OrderStatus::Processed => order.payment_status() == Captured,
-        OrderStatus::Canceled => matches!(order.payment_status(), Voided | Refunded | Failed),
-        OrderStatus::PaymentFailed | OrderStatus::CanceledFraud => order.payment_status() == Failed,
-        _ => false,
-    }
 }
 
 /// The newest revision of each key, by its owner.
@@ -163,20 +153,10 @@ async fn logs_have_no_gaps(shop: &TestShop, service: &str) {
     assert_eq!(count(shop, service, sql).await, 0, "a head of {service} is not where its log ends");
 }
 
-/// The provider has taken the price of each order that is CAPTURED, once, and nothing else.
 async fn money_adds_up(shop: &TestShop) {
-    let mut taken = BTreeMap::new();
-    for charge in charges(shop).await {
-        *taken.entry(charge.order_id.clone()).or_insert(0) += charge.taken();
-    }
-    for order in orders(shop).await {
-        let stands = order.payment_status() == PaymentStatus::Captured;
-        let expected = if stands { order.total.as_ref().unwrap().minor } else { 0 };
-        let found = taken.remove(&order.order_id).unwrap_or(0);
-        assert_eq!(found, expected, "what the provider took for {order:?}");
-    }
-    taken.retain(|_, minor| *minor != 0);
-    assert!(taken.is_empty(), "the provider took money for what is no order: {taken:?}");
+    let charges = charges(shop).await.into_iter();
+    let wrong = misbooked(&orders(shop).await, charges.map(|charge| (charge.order_id.clone(), charge.taken())));
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// What is in the provider's books.

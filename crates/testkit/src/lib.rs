@@ -3,6 +3,7 @@
 //! A test that misses something panics with a sentence that says what to do. `make test` brings everything.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test kit reports by panicking")]
 
+mod books;
 mod client;
 mod cluster;
 mod eventually;
@@ -11,6 +12,7 @@ mod nats;
 mod postgres;
 mod protos;
 
+pub use books::{is_settled, misbooked};
 pub use client::{Client, Done, Refusal};
 pub use cluster::NatsCluster;
 pub use eventually::{eventually, eventually_some, within};

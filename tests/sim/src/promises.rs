@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event::Id;
 use prost::Message as _;
-use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use proto::order::v1::Order;
 use sea_orm::{DatabaseConnection, DbBackend, FromQueryResult, Statement};
+use testkit::{is_settled, misbooked};
 
 use crate::executor::Owner;
 use crate::history::{Answer, Told, What};
@@ -141,17 +142,6 @@ async fn behind(
     behind
 }
 
-/// The status is final, and the money is where that status says.
-fn is_settled(order: &Order) -> bool {
-    use PaymentStatus::{Captured, Failed, Refunded, Voided};
-    match order.status() {
-        OrderStatus::Processed => order.payment_status() == Captured,
-        OrderStatus::Canceled => matches!(order.payment_status(), Voided | Refunded | Failed),
-        OrderStatus::PaymentFailed | OrderStatus::CanceledFraud => order.payment_status() == Failed,
-        _ => false,
-    }
-}
-
 /// Which promises are broken, once everything is finished.
 /// Where a database was `restored`, what was done after it was copied is nowhere, and nobody was promised that it would be.
 pub async fn broken(premises: &Premises, told: &BTreeMap<Id, Told>, restored: bool) -> Vec<String> {
@@ -188,25 +178,10 @@ fn lost_or_doubled(told: &BTreeMap<Id, Told>, orders: &[Order]) -> Vec<String> {
     lost.chain(unknown).collect()
 }
 
-/// The provider has taken the price of each order that is CAPTURED, once, and nothing else.
 fn unbalanced(premises: &Premises, orders: &[Order]) -> Vec<String> {
-    let mut taken: BTreeMap<String, i64> = BTreeMap::new();
-    for charge in premises.provider.charges().into_iter().filter(|charge| charge.state == ChargeState::Taken) {
-        *taken.entry(charge.order_id).or_default() += charge.minor;
-    }
-    let mut unbalanced = Vec::new();
-    for order in orders {
-        let price = order.total.as_ref().map_or(0, |total| total.minor);
-        let expected = if order.payment_status() == PaymentStatus::Captured { price } else { 0 };
-        let found = taken.remove(&order.order_id).unwrap_or(0);
-        if found != expected {
-            unbalanced.push(format!("{found} was taken instead of {expected} for {order:?}"));
-        }
-    }
-    taken.retain(|_, minor| *minor != 0);
-    unbalanced
-        .extend(taken.into_iter().map(|(order, minor)| format!("{minor} was taken for {order}, which is no order")));
-    unbalanced
+    let taken = premises.provider.charges().into_iter().filter(|charge| charge.state == ChargeState::Taken);
+    let wrong = misbooked(orders, taken.map(|charge| (charge.order_id, charge.minor)));
+    wrong.into_iter().map(|(_, what)| what).collect()
 }
 
 /// Revisions are 1, 2, 3… and every head is where its log ends.

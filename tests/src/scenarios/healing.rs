@@ -161,6 +161,23 @@ async fn a_service_whose_database_was_restored_waits_for_its_epoch_and_what_dive
     .await;
 }
 
+/// What registration gives itself to do at its start is refused for so long.
+#[tokio::test]
+async fn a_service_starts_although_its_log_is_behind_and_works_once_its_epoch_is_raised() {
+    let mut shop = shop().await;
+    shop.stop_role(Role::Registration).await.unwrap();
+    let database = shop.database("registration").await;
+    database.execute_unprepared("update log set behind = 'its stream knows more'").await.unwrap();
+    database.close().await.unwrap();
+    shop.start_role(Role::Registration).await.unwrap();
+    let operator = operator(&shop);
+    assert_eq!(standing(&operator, Role::Registration).await.behind, "its stream knows more");
+    assert_eq!(operator.raise_epoch(Role::Registration, 1).await.unwrap(), 2);
+    let (customer, card) = shop.customer_with_card().await;
+    let (_, id) = buy_surely(&customer, "key", &card).await;
+    assert_eq!(ended(&customer, &id).await, OrderStatus::Processed);
+}
+
 #[tokio::test]
 async fn a_replica_is_rebuilt_while_its_service_serves() {
     let shop = shop().await;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use millrace::Role;
 use proto::Message as _;
-use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use proto::order::v1::Order;
 use sea_orm::FromQueryResult;
+use testkit::{is_settled, misbooked};
 
 use super::shop::Shop;
 use super::stories::Done;
@@ -147,17 +148,6 @@ async fn orders(shop: &Shop) -> Vec<Order> {
     rows.iter().map(|row| Order::decode(row.view.as_slice()).unwrap()).collect()
 }
 
-/// The status is final, and the money is where that status says.
-fn is_settled(order: &Order) -> bool {
-    use PaymentStatus::{Captured, Failed, Refunded, Voided};
-    match order.status() {
-        OrderStatus::Processed => order.payment_status() == Captured,
-        OrderStatus::Canceled => matches!(order.payment_status(), Voided | Refunded | Failed),
-        OrderStatus::PaymentFailed | OrderStatus::CanceledFraud => order.payment_status() == Failed,
-        _ => false,
-    }
-}
-
 /// Revisions are 1, 2, 3… and every head is where its log ends.
 async fn log_has_no_gaps(shop: &Shop, role: Role) {
     let gaps = "(select key from event_log group by key having count(*) <> max(revision) or min(revision) <> 1)";
@@ -166,18 +156,10 @@ async fn log_has_no_gaps(shop: &Shop, role: Role) {
     assert_eq!(shop.count(role, heads).await, 0, "a head of {role} is not where its log ends");
 }
 
-/// The provider has taken the price of each order that is CAPTURED, once, and nothing else.
 async fn money_adds_up(shop: &Shop) {
     let provider = billing::Simulated::open(shop.provider()).await.unwrap();
-    let mut taken: BTreeMap<String, i64> = BTreeMap::new();
-    for charge in provider.charges().await.unwrap() {
-        *taken.entry(charge.order_id.clone()).or_default() += charge.taken();
-    }
-    for order in orders(shop).await {
-        let stands = order.payment_status() == PaymentStatus::Captured;
-        let price = if stands { order.total.as_ref().unwrap().minor } else { 0 };
-        assert_eq!(taken.remove(&order.order_id).unwrap_or(0), price, "what the provider took for {order:?}");
-    }
-    taken.retain(|_, minor| *minor != 0);
-    assert!(taken.is_empty(), "the provider took money for what is no order: {taken:?}");
+    let charges = provider.charges().await.unwrap();
+    let wrong =
+        misbooked(&orders(shop).await, charges.into_iter().map(|charge| (charge.order_id.clone(), charge.taken())));
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

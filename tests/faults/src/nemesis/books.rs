@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use millrace::Role;
 use proto::Message as _;
-use proto::order::v1::{Order, OrderStatus, PaymentStatus};
+use proto::order::v1::Order;
 use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement};
+use testkit::is_settled;
 
 use super::shop::Shop;
 
@@ -125,17 +126,6 @@ impl Books {
             }
         }
         unheard
-    }
-}
-
-/// The status is final, and the money is where that status says.
-pub fn is_settled(order: &Order) -> bool {
-    use PaymentStatus::{Captured, Failed, Refunded, Voided};
-    match order.status() {
-        OrderStatus::Processed => order.payment_status() == Captured,
-        OrderStatus::Canceled => matches!(order.payment_status(), Voided | Refunded | Failed),
-        OrderStatus::PaymentFailed | OrderStatus::CanceledFraud => order.payment_status() == Failed,
-        _ => false,
     }
 }
 

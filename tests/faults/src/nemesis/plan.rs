@@ -14,7 +14,7 @@ pub const SEATS: usize = 2;
 const NODES: usize = 3;
 
 /// At most so many faults at once, each of another part.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 
 /// Between two rounds, for what only shows when things go on.
 pub(super) const BREATH: Duration = Duration::from_millis(1500);
@@ -53,15 +53,18 @@ fn draw_round(chance: &mut StdRng, next: &mut Vec<Kind>, kinds: &[Kind]) -> Vec<
     let wanted = chance.random_range(1..=AT_ONCE);
     let mut round: Vec<Fault> = Vec::new();
     for _ in 0..wanted {
-        let kind = match next.last() {
-            Some(kind) => *kind,
-            None => *kinds.choose_weighted(chance, |kind| kind.weight()).unwrap(),
+        let fits = |kind: &Kind| {
+            let clashes = |other: &Fault| other.kind.part() == kind.part() || other.kind.is_alone() || kind.is_alone();
+            !round.iter().any(clashes)
         };
-        let clashes = |other: &Fault| other.kind.part() == kind.part() || other.kind.is_alone() || kind.is_alone();
-        if round.iter().any(clashes) {
-            break;
-        }
-        let first = next.pop().is_some();
+        let first = !next.is_empty();
+        let kind = if first {
+            next.iter().rposition(fits).map(|nth| next.remove(nth))
+        } else {
+            let fitting: Vec<_> = kinds.iter().copied().filter(fits).collect();
+            fitting.choose_weighted(chance, |kind| kind.weight()).ok().copied()
+        };
+        let Some(kind) = kind else { break };
         round.push(draw_fault(chance, kind, first));
     }
     round

@@ -1,36 +1,21 @@
-use std::collections::BTreeMap;
-
-use proto::order::v1::PaymentStatus;
+use testkit::misbooked;
 
 use super::Evidence;
 
 /// The provider has taken the price of each order that is CAPTURED, and nothing else, to the cent.
 pub(super) fn money_is_conserved(evidence: &Evidence) -> Vec<String> {
-    let mut taken: BTreeMap<&str, i64> = BTreeMap::new();
-    for charge in &evidence.books.charges {
-        *taken.entry(&charge.order_id).or_default() += charge.taken;
-    }
+    let charges = evidence.books.charges.iter().map(|charge| (charge.order_id.clone(), charge.taken));
     // What an operator was shown is the operator's to decide.
     let is_listed =
         |order: &str| ["order", "payment"].iter().any(|kind| evidence.was_parked(&format!("{kind}/{order}")));
-    let mut wrong = Vec::new();
-    for order in &evidence.books.orders {
-        let found = taken.remove(order.order_id.as_str()).unwrap_or(0);
-        let stands = order.payment_status() == PaymentStatus::Captured;
-        let expected = if stands { order.total.as_ref().map_or(0, |total| total.minor) } else { 0 };
-        if found != expected && !is_listed(&order.order_id) {
-            wrong.push(format!("{found} instead of {expected} was taken for {order:?}"));
-        }
-    }
-    let strange = taken.into_iter().filter(|(order, minor)| *minor != 0 && !is_listed(order));
-    wrong.extend(strange.map(|(order, minor)| format!("{minor} was taken for {order}, which is no order")));
-    wrong
+    let wrong = misbooked(&evidence.books.orders, charges).into_iter();
+    wrong.filter(|(order, _)| !is_listed(order)).map(|(_, what)| what).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proto::money::v1::Money;
-    use proto::order::v1::Order;
+    use proto::order::v1::{Order, PaymentStatus};
 
     use super::super::made_up::evidence;
     use super::*;
