@@ -1,7 +1,7 @@
 //! A broker as JetStream is one, as far as a service can tell: streams with consumers, at least once, in an order that is not promised. The
 //! conformance tests hold it to the real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -220,6 +220,12 @@ impl Broker {
         for stream in self.streams.values_mut() {
             stream.ids.retain(|_, known| stream.messages.contains_key(&known.sequence));
         }
+    }
+
+    /// The subjects of all that waits in queues.
+    pub fn queued(&self) -> BTreeSet<String> {
+        let queues = self.streams.values().filter(|stream| stream.kind == Kind::Queue);
+        queues.flat_map(|queue| queue.messages.values()).map(|message| message.subject.clone()).collect()
     }
 
     pub fn streams(&self) -> impl Iterator<Item = (&str, Kind, usize)> {

@@ -116,6 +116,9 @@ impl Customer {
             let this = self.clone();
             self.at_once(async move { this.cancel(order).await });
         }
+        if self.sim.chance().below(6) == 0 && self.leave_behind(order, What::Place, &request).await {
+            return;
+        }
         self.ask(order, None, What::Place, &request).await;
         if self.sim.chance().below(3) == 0 {
             self.pause(30_000).await;
@@ -158,6 +161,16 @@ impl Customer {
         self.history.ask(id, what);
         let answer = self.gateway.send(id, key, request).await;
         self.history.tell(id, &answer);
+    }
+
+    /// Asks for what need not be waited for: that it was accepted is enough. False if nobody accepts it.
+    async fn leave_behind<Q: prost::Message + Name>(&self, id: Id, what: What, request: &Q) -> bool {
+        let subject = self.gateway.queue(id, request).await;
+        if let Some(subject) = &subject {
+            self.history.ask(id, what);
+            self.history.leave(id, subject.clone());
+        }
+        subject.is_some()
     }
 
     fn new_id(&self) -> Id {

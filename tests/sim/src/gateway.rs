@@ -14,7 +14,7 @@ use serve::GATEWAY;
 use serve::raw::Raw;
 use tokio::sync::oneshot;
 
-use crate::broker;
+use crate::broker::{self, Refused};
 use crate::executor::Owner;
 use crate::fault::Fault;
 use crate::network::way_to;
@@ -84,6 +84,14 @@ impl Gateway {
         }
     }
 
+    /// Puts a command into the queue, and says its subject there if that is known to have happened. What came of it nobody is told.
+    pub async fn queue<Q: Message + Name>(&self, id: Id, request: &Q) -> Option<String> {
+        let command = self.command(id, None, request);
+        let (queued, subject) =
+            self.publish(&command, &self.seal(&command, self.sim.now()), format!("reply.{id}")).await?;
+        queued.ok().map(|()| subject)
+    }
+
     fn command<Q: Message + Name>(&self, id: Id, key: Option<Id>, request: &Q) -> Command {
         let schema = self.sim.schema();
         let method = schema.method_taking(&Q::full_name());
@@ -118,6 +126,13 @@ impl Gateway {
         let (waiting, answered) = oneshot::channel();
         let reply_to = format!("reply.{}.{}", command.id, self.sim.chance().below(u64::MAX));
         self.sim.replies().insert(reply_to.clone(), waiting);
+        // A copy that is queued will be answered, to whom it was sent for.
+        let _ = self.publish(command, seal, reply_to).await?;
+        answered.await.ok()
+    }
+
+    /// What the broker says to a command, and the command's subject. None if it does not answer.
+    async fn publish(&self, command: &Command, seal: &Seal, reply_to: String) -> Option<(Result<(), Refused>, String)> {
         let lost = self.sim.strikes(Fault::PublicationLost, 20);
         self.sim.way().await;
         if lost || self.sim.wired().is_away {
@@ -126,11 +141,9 @@ impl Gateway {
         let mut headers = vec![(headers::SEAL, seal::to_text(seal)), (headers::REPLY, reply_to)];
         headers.extend(command.key.map(|key| (headers::KEY, key.to_string())));
         let subject = subject::of_command(NAMESPACE, &command.method, command.id);
-        let message = broker::Message { subject, headers, payload: command.body.clone() };
+        let message = broker::Message { subject: subject.clone(), headers, payload: command.body.clone() };
         let stream = subject::command_stream(NAMESPACE, command.owner);
-        // A copy that is queued will be answered, to whom it was sent for.
-        let _ = self.sim.wired().broker.publish(&stream, None, message, self.sim.now());
-        answered.await.ok()
+        Some((self.sim.wired().broker.publish(&stream, None, message, self.sim.now()), subject))
     }
 
     async fn directly(&self, command: &Command, seal: &Seal) -> Option<DeliverResponse> {

@@ -19,6 +19,8 @@ pub struct Told {
     pub answers: Vec<Answer>,
     /// The same to those who asked for something else under its id once it was answered.
     pub others: Vec<Answer>,
+    /// Its subject in the queue, if whoever asked left once it was there.
+    pub left: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,14 @@ pub enum Answer {
 
 impl History {
     pub fn ask(&self, id: Id, what: What) {
-        self.lock().entry(id).or_insert(Told { what, answers: Vec::new(), others: Vec::new() });
+        self.lock().entry(id).or_insert(Told { what, answers: Vec::new(), others: Vec::new(), left: None });
+    }
+
+    /// It was accepted, and nobody waits for its answer.
+    pub fn leave(&self, id: Id, subject: String) {
+        if let Some(told) = self.lock().get_mut(&id) {
+            told.left = Some(subject);
+        }
     }
 
     pub fn tell(&self, id: Id, response: &DeliverResponse) {

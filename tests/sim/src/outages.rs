@@ -36,44 +36,44 @@ impl Simulation {
 
     pub(crate) fn wipe(&self) {
         self.sim.note(Fault::BrokerWiped);
-        let mut wired = self.sim.wired();
-        wired.broker = Broker::default();
-        wired.connections += 1;
-        // The queues are made again by their owners, which a simulation does not pull from.
-        for service in SERVICES {
-            let queue = subject::command_stream(NAMESPACE, service);
-            wired.broker.ensure(&queue, Kind::Queue);
-        }
+        self.sim.loses(|wired| {
+            wired.broker = Broker::default();
+            wired.connections += 1;
+            // The queues are made again by their owners, which a simulation does not pull from.
+            for service in SERVICES {
+                let queue = subject::command_stream(NAMESPACE, service);
+                wired.broker.ensure(&queue, Kind::Queue);
+            }
+        });
     }
 
     /// The disk becomes the copy that was taken last, or is copied.
     pub(crate) fn rewind(&mut self) {
-        let mut wired = self.sim.wired();
         let Some(copy) = self.weather.copied.take() else {
-            self.weather.copied = Some(wired.broker.clone());
+            self.weather.copied = Some(self.sim.wired().broker.clone());
             return;
         };
         self.sim.note(Fault::BrokerRewound);
-        wired.broker = copy;
-        wired.broker.restart();
-        wired.connections += 1;
+        self.sim.loses(|wired| {
+            wired.broker = copy;
+            wired.broker.restart();
+            wired.connections += 1;
+        });
     }
 
     pub(crate) fn lose_a_message(&self) {
-        let mut wired = self.sim.wired();
-        let full: Vec<_> = wired
-            .broker
-            .streams()
-            .filter(|(_, _, messages)| *messages > 0)
-            .map(|(name, _, many)| (name.to_owned(), many))
-            .collect();
+        let wired = self.sim.wired();
+        let full = wired.broker.streams().filter(|(_, _, messages)| *messages > 0);
+        let full: Vec<_> = full.map(|(name, _, many)| (name.to_owned(), many)).collect();
+        drop(wired);
         if full.is_empty() {
             return;
         }
         let (stream, many) = &full[usize::try_from(self.sim.chance().below(full.len() as u64)).unwrap_or(0)];
         let nth = usize::try_from(self.sim.chance().below(*many as u64)).unwrap_or(0);
-        if wired.broker.lose(stream, nth) {
-            self.sim.note(Fault::MessageLost);
-        }
+        self.sim.note(Fault::MessageLost);
+        self.sim.loses(|wired| {
+            wired.broker.lose(stream, nth);
+        });
     }
 }

@@ -93,6 +93,7 @@ pub async fn unfinished(sim: &Sim, premises: &Premises) -> Vec<String> {
         let open = databases.count(service, "select count(*) as count from effect where state not in (3, 4)").await;
         unfinished.extend((open > 0).then(|| format!("{service} has {open} open effects")));
     }
+    unfinished.extend(sim.wired().broker.queued().into_iter().map(|subject| format!("{subject} is queued")));
     for service in SERVICES {
         unfinished.extend(behind(sim, &databases, service, &heads).await);
     }
@@ -143,8 +144,9 @@ async fn behind(
 }
 
 /// Which promises are broken, once everything is finished.
+///
 /// Where a database was `restored`, what was done after it was copied is nowhere, and nobody was promised that it would be.
-pub async fn broken(premises: &Premises, told: &BTreeMap<Id, Told>, restored: bool) -> Vec<String> {
+pub async fn broken(sim: &Sim, premises: &Premises, told: &BTreeMap<Id, Told>, restored: bool) -> Vec<String> {
     let databases = Databases::of(premises).await;
     let mut broken = logs_with_gaps(&databases).await;
     if restored {
@@ -152,6 +154,7 @@ pub async fn broken(premises: &Premises, told: &BTreeMap<Id, Told>, restored: bo
     }
     let orders = databases.orders().await;
     broken.extend(contradicted(told));
+    broken.extend(accepted_and_not_done(sim, told, &databases).await);
     broken.extend(lost_or_doubled(told, &orders));
     broken.extend(unbalanced(premises, &orders));
     broken.extend(sessions_that_go_on(told, &databases).await);
@@ -164,7 +167,21 @@ fn contradicted(told: &BTreeMap<Id, Told>) -> Vec<String> {
         let reused = told.others.iter().all(|answer| *answer == Answer::KeyReused);
         !reused || !matches!(told.answers.as_slice(), [Answer::Completed(_) | Answer::Rejected(_)])
     };
-    told.iter().filter(|(_, told)| wrong(told)).map(|(id, told)| format!("{id} was answered so: {told:?}")).collect()
+    let waited_for = told.iter().filter(|(_, told)| told.left.is_none());
+    waited_for.filter(|(_, told)| wrong(told)).map(|(id, told)| format!("{id} was answered so: {told:?}")).collect()
+}
+
+/// Commands that were accepted, and have no outcome although no broker has lost them. Nobody has asked for them again.
+async fn accepted_and_not_done(sim: &Sim, told: &BTreeMap<Id, Told>, databases: &Databases) -> Vec<String> {
+    let mut broken = Vec::new();
+    let left = told.iter().filter_map(|(id, told)| Some((id, told.left.as_ref()?)));
+    for (id, subject) in left.filter(|(_, subject)| !sim.has_lost(subject)) {
+        let ended = format!("select count(*) as count from receipt where command_id = '{id}' and state in (2, 3)");
+        if databases.count("order", &ended).await != 1 {
+            broken.push(format!("order {id} was accepted, and nothing came of it: {subject}"));
+        }
+    }
+    broken
 }
 
 /// The orders that are there are those that customers were told of, and no others.
@@ -172,9 +189,12 @@ fn lost_or_doubled(told: &BTreeMap<Id, Told>, orders: &[Order]) -> Vec<String> {
     let placed = |told: &Told| matches!(told.what, What::Place | What::Intrude) && told.is_completed();
     let expected: BTreeSet<String> =
         told.iter().filter(|(_, told)| placed(told)).map(|(id, _)| id.to_string()).collect();
+    let left: BTreeSet<String> =
+        told.iter().filter(|(_, told)| told.left.is_some()).map(|(id, _)| id.to_string()).collect();
     let found: BTreeSet<String> = orders.iter().map(|order| order.order_id.clone()).collect();
     let lost = expected.difference(&found).map(|id| format!("order {id} is lost"));
-    let unknown = found.difference(&expected).map(|id| format!("order {id} was never told of"));
+    let unknown = found.difference(&expected).filter(|id| !left.contains(*id));
+    let unknown = unknown.map(|id| format!("order {id} was never told of"));
     lost.chain(unknown).collect()
 }
 

@@ -44,6 +44,8 @@ struct Parts {
     faults: Mutex<BTreeMap<Fault, u64>>,
     /// The ids of aggregates of which somebody was shown that they have diverged.
     listed: Mutex<BTreeSet<String>>,
+    /// The subjects of commands that the broker has lost from their queue.
+    unqueued: Mutex<BTreeSet<String>>,
 }
 
 /// The broker, and whether it can be reached.
@@ -71,6 +73,7 @@ impl Sim {
             replies: Mutex::default(),
             faults: Mutex::default(),
             listed: Mutex::default(),
+            unqueued: Mutex::default(),
         }))
     }
 
@@ -176,6 +179,19 @@ impl Sim {
 
     pub fn listed(&self) -> MutexGuard<'_, BTreeSet<String>> {
         lock(&self.0.listed)
+    }
+
+    /// The broker loses something. Which commands are not in their queue any more, though nobody has acknowledged them, is noted.
+    pub fn loses(&self, what: impl FnOnce(&mut Wired)) {
+        let mut wired = self.wired();
+        let before = wired.broker.queued();
+        what(&mut wired);
+        let after = wired.broker.queued();
+        lock(&self.0.unqueued).extend(before.difference(&after).cloned());
+    }
+
+    pub fn has_lost(&self, subject: &str) -> bool {
+        lock(&self.0.unqueued).contains(subject)
     }
 
     pub fn replies(&self) -> MutexGuard<'_, BTreeMap<String, oneshot::Sender<DeliverResponse>>> {

@@ -148,7 +148,7 @@ impl Simulation {
         }
         if violations.is_empty() {
             let told = self.history.all();
-            violations = promises::broken(&self.premises, &told, self.weather.is_restored()).await;
+            violations = promises::broken(&self.sim, &self.premises, &told, self.weather.is_restored()).await;
         }
         violations.extend(self.weather.take_failures());
         self.close();
