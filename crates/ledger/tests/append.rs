@@ -152,3 +152,31 @@ async fn the_log_is_read_after_a_revision(shop: &Shop) {
     let found: Vec<_> = read.iter().map(|record| (record.key.id(), record.revision)).collect();
     assert_eq!(found, [(one, 2), (one, 3), (two, 1)]);
 }
+
+/// A Postgres that was restarted, or whose log has just grown, knows nothing of its rows and guesses.
+mod keys_are_read_by_their_index_however_long_the_log_is {
+    use super::{Key, Shop};
+    use sea_orm::ConnectionTrait as _;
+    use testkit::eventually;
+
+    #[tokio::test]
+    async fn on_postgres() {
+        let shop = &Shop::on_postgres().await;
+        shop.counter(1).await;
+        let sql = "insert into event_log select 'counter/' || number, revision, epoch, history, gen_random_uuid(), type_name, body, time, \
+                   principal, command_id, cause_id, traceparent, tracestate, published_at, null \
+                   from event_log, generate_series(1, 50000) as number";
+        shop.connection().await.execute_unprepared(sql).await.unwrap();
+        let scans = async |kind: &str| {
+            shop.number(&format!("select {kind} from pg_stat_user_tables where relname = 'event_log'")).await
+        };
+        let before = (scans("seq_scan").await, scans("idx_scan").await);
+        let ranges: Vec<_> = (0..100).map(|_| (Key::new("counter", shop.id()), 0)).collect();
+        for _ in 0..10 {
+            assert_eq!(shop.ledger.read(&ranges, 1001).await.unwrap().records, []);
+        }
+        // The server counts a moment later.
+        eventually("the reads are counted", async || scans("idx_scan").await >= before.1 + 1000).await;
+        assert_eq!(scans("seq_scan").await, before.0);
+    }
+}

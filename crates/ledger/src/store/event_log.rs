@@ -4,6 +4,7 @@ use event::{History, Id, Key, Micros, Record, TraceContext};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait as _;
 use sea_orm::{Condition, DbBackend, FromQueryResult, QueryOrder, QuerySelect, Statement};
+use serde_json::json;
 
 use super::writes::Writes;
 
@@ -103,9 +104,25 @@ pub(crate) async fn read(
     if ranges.is_empty() {
         return Ok(Vec::new());
     }
-    let range = |(key, after): &(Key, i64)| Column::Key.eq(key.to_string()).and(Column::Revision.gt(*after));
-    let wanted = ranges.iter().map(range).fold(Condition::any(), Condition::add);
-    let rows = Entity::find().filter(wanted).order_by_asc(Column::Key).order_by_asc(Column::Revision).limit(limit);
+    let wanted: Vec<_> = ranges.iter().map(|(key, after)| json!({"key": key.to_string(), "after": after})).collect();
+    let backend = connection.get_database_backend();
+    // As alternatives of one condition they are a scan of the whole log to a Postgres that has not counted its rows yet. So each key is looked
+    // up by itself, whatever anybody estimates.
+    let sql = match backend {
+        DbBackend::Postgres => {
+            "select e.* from json_to_recordset($1::json) as wanted(key text, after bigint) cross join lateral \
+             (select * from event_log where event_log.key = wanted.key and event_log.revision > wanted.after \
+             order by event_log.revision limit $2) as e order by e.key, e.revision limit $2"
+        }
+        _ => {
+            "select e.* from json_each($1) as wanted cross join event_log as e \
+             where e.key = wanted.value ->> 'key' and e.revision > wanted.value ->> 'after' \
+             order by e.key, e.revision limit $2"
+        }
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = [serde_json::Value::from(wanted).to_string().into(), limit.into()];
+    let rows = Entity::find().from_raw_sql(Statement::from_sql_and_values(backend, sql, values));
     records(rows.all(connection).await?, source)
 }
 
