@@ -5,7 +5,7 @@ use fault::{Protection, without};
 
 use crate::database::Transaction;
 use crate::error::{Error, Result};
-use crate::followed::Following;
+use crate::followed::{Following, LogPart};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
 use crate::store::followed_log;
@@ -86,26 +86,20 @@ impl Ledger {
         }
     }
 
-    /// Compares one key with its owner's log. `events` begin at the revision that was applied last, if the owner has it; else they are all
-    /// that it has. The key then flows, or waits for what `events` hold beyond it.
+    /// Compares one key with a part of its owner's log, which begins at the revision that was applied last, if the owner has it; else it is
+    /// all that it has. The key then flows, or waits for what the part holds beyond it.
     ///
     /// What was read in an epoch that is over compares nothing: the owner may have lost it.
-    pub async fn compare(
-        &self,
-        name: &'static str,
-        owner: &str,
-        key: &Key,
-        (epoch, events): (i64, &[Record]),
-    ) -> Result<Compared> {
+    pub async fn compare(&self, name: &'static str, owner: &str, key: &Key, part: &LogPart) -> Result<Compared> {
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
-        if Following::hold(&txn, vec![name]).await?.is_over(name, owner, epoch) {
+        if Following::hold(&txn, vec![name]).await?.is_over(name, owner, part.epoch) {
             txn.rollback().await?;
             return Ok(Compared::Elsewhere);
         }
         let mut rows = cursor::lock(&txn, &[(name, key.clone())]).await?;
         let Some(row) = rows.pop().filter(|row| row.state == State::Comparing) else { return Ok(Compared::Elsewhere) };
-        let (compared, row) = self.compared(row, events, now);
+        let (compared, row) = self.compared(row, &part.records, now);
         write(&txn, |writes| cursor::write(writes, [row])).await?;
         txn.commit().await?;
         if let Compared::Diverged(reason) = &compared {

@@ -4,7 +4,7 @@ use event::Record;
 use millrace_ledger::{Compared, Due, Heads, Means, Outcome};
 use proto::user::v1::UserUpdated;
 
-use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, processed, record, streamed};
+use crate::shop::{Shop, brought, created, from_log, given_back, heads, order, part, processed, record, streamed};
 
 on_both!(
     a_forged_event_is_not_applied,
@@ -48,7 +48,8 @@ async fn a_forged_event_is_not_applied(shop: &Shop) {
     let due = one_due(shop).await;
     assert!(due.compare);
     let second = created(id, 2, "");
-    let compared = shop.ledger.compare("replica", "order", &order(id), (1, &[first, second.clone()])).await.unwrap();
+    let compared =
+        shop.ledger.compare("replica", "order", &order(id), &part(1, &[first, second.clone()])).await.unwrap();
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
     assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 2], vec![]));
@@ -61,7 +62,8 @@ async fn a_replica_that_followed_another_past_is_derived_anew(shop: &Shop) {
     let new = instead("write new", &lost);
     assert_eq!(shop.one(streamed(&new)).await, Outcome::Noted);
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("replica", "order", &order(id), (1, std::slice::from_ref(&new))).await.unwrap();
+    let compared =
+        shop.ledger.compare("replica", "order", &order(id), &part(1, std::slice::from_ref(&new))).await.unwrap();
     assert_eq!(compared, Compared::Anew);
     let due = one_due(shop).await;
     assert_eq!((due.revision, due.compare), (0, false));
@@ -96,7 +98,7 @@ async fn what_was_read_before_an_epoch_was_raised_compares_nothing(shop: &Shop) 
     assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
     assert!(one_due(shop).await.compare);
     let compare = async |epoch, events: &[Record]| {
-        shop.ledger.compare("replica", "order", &order(id), (epoch, events)).await.unwrap()
+        shop.ledger.compare("replica", "order", &order(id), &part(epoch, events)).await.unwrap()
     };
     assert_eq!(compare(1, &[first.clone(), lost]).await, Compared::Elsewhere);
     assert_eq!(compare(2, &[first]).await, Compared::Anew);
@@ -120,7 +122,7 @@ async fn a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoc
     assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
     shop.one(streamed(&Record { epoch: 3, ..created(id, 1, "write other") })).await;
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("replica", "order", &order(id), (1, &[again, next.clone()])).await.unwrap();
+    let compared = shop.ledger.compare("replica", "order", &order(id), &part(1, &[again, next.clone()])).await.unwrap();
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&next)).await, Outcome::Applied);
 }
@@ -145,7 +147,8 @@ async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
     let other = Record { epoch: 2, ..processed(id, 1, "write again") };
     assert_eq!(shop.one(clerk(&other)).await, Outcome::Noted);
     one_due(shop).await;
-    let compared = shop.ledger.compare("clerk", "order", &order(id), (1, std::slice::from_ref(&other))).await.unwrap();
+    let compared =
+        shop.ledger.compare("clerk", "order", &order(id), &part(1, std::slice::from_ref(&other))).await.unwrap();
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("another past")), "{compared:?}");
     let next = Record { epoch: 2, ..processed(id, 2, "") };
     assert_eq!(shop.one(clerk(&next)).await, Outcome::Noted);
@@ -170,7 +173,7 @@ async fn a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised(shop: 
     );
     assert_eq!(shop.ledger.compare_next("clerk", "order", &["order"], 100).await.unwrap(), 1);
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("clerk", "order", &order(id), (2, &events[..1])).await.unwrap();
+    let compared = shop.ledger.compare("clerk", "order", &order(id), &part(2, &events[..1])).await.unwrap();
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("ends at revision 1")), "{compared:?}");
     assert_eq!(shop.ledger.followed("clerk", "order").await.unwrap().compared_to, None);
 }
@@ -207,7 +210,7 @@ async fn a_raised_version_takes_over_and_compares() {
     assert_eq!(new.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
     new.world.repair();
     assert!(one_due(&new).await.compare);
-    assert_eq!(new.ledger.compare("replica", "order", &order(id), (1, &events)).await.unwrap(), Compared::Same);
+    assert_eq!(new.ledger.compare("replica", "order", &order(id), &part(1, &events)).await.unwrap(), Compared::Same);
     assert_eq!(new.one(from_log(&events[1])).await, Outcome::Applied, "what was parked is tried by the new version");
 }
 

@@ -90,18 +90,19 @@ impl Healer {
 
     async fn resume(&self, owner: &str, due: Vec<Due>, LogPart { epoch, records }: LogPart) {
         fault::reach(fault::Point::HealerRead).await;
-        let mut by_key: BTreeMap<Key, Vec<Record>> = BTreeMap::new();
+        let nothing = LogPart { epoch, records: Vec::new() };
+        let mut by_key: BTreeMap<Key, LogPart> = BTreeMap::new();
         for record in records {
-            by_key.entry(record.key.clone()).or_default().push(record);
+            by_key.entry(record.key.clone()).or_insert_with(|| nothing.clone()).records.push(record);
         }
         let mut under_way = Vec::new();
         for one in due {
-            let events = by_key.get(&one.key).map(Vec::as_slice).unwrap_or_default();
-            if one.compare && !self.compare(owner, &one, (epoch, events)).await {
+            let part = by_key.get(&one.key).unwrap_or(&nothing);
+            if one.compare && !self.compare(owner, &one, part).await {
                 continue;
             }
             let absent = self.bring_what_it_waits_for(&one).await;
-            for record in events.iter().filter(|record| record.revision > one.revision) {
+            for record in part.records.iter().filter(|record| record.revision > one.revision) {
                 let means = Means::Log { epoch, absent };
                 under_way.push(self.enqueue(one.subscription, record.clone(), means).await);
             }
@@ -111,15 +112,15 @@ impl Healer {
     }
 
     /// True if the subscription has applied what the owner has: then what follows can be applied, too.
-    async fn compare(&self, owner: &str, one: &Due, (epoch, events): (i64, &[Record])) -> bool {
+    async fn compare(&self, owner: &str, one: &Due, part: &LogPart) -> bool {
         let compared = async {
-            if one.revision == 0 || events.iter().any(|record| record.revision == one.revision) {
-                return self.ledger.compare(one.subscription, owner, &one.key, (epoch, events)).await;
+            if one.revision == 0 || part.records.iter().any(|record| record.revision == one.revision) {
+                return self.ledger.compare(one.subscription, owner, &one.key, part).await;
             }
             // A page may have ended before it; else the owner's log does, and then all of it is wanted.
             let all = self.owners.read(owner, &[(one.key.clone(), 0)]).await;
             let all = all.map_err(|error| ledger::Error::Transient(error.to_string()))?;
-            self.ledger.compare(one.subscription, owner, &one.key, (all.epoch, &all.records)).await
+            self.ledger.compare(one.subscription, owner, &one.key, &all).await
         };
         match compared.await {
             Ok(compared) => compared == Compared::Same,

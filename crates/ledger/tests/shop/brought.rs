@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use event::{History, Id, Key, Record, TraceContext};
-use millrace_ledger::{Answer, Caller, Command, Delivery, EventDelivery, Heads, Input, KeyHead, Means, Place};
+use millrace_ledger::{Answer, Caller, Command, Delivery, EventDelivery, Heads, Input, KeyHead, LogPart, Means, Place};
 use proto::Message;
 use proto::order::v1::{OrderCreated, OrderProcessed, PlaceOrderRequest};
 use proto::registration::v1::RegisterRequest;
@@ -103,6 +103,11 @@ pub(crate) fn heads(position: i64, records: &[&Record]) -> Heads {
     let epoch = records.iter().map(|record| record.epoch).max().unwrap_or(1);
     let place = Place { position, event_id: records.last().map(|record| record.id) };
     Heads { log_id: other(), epoch, heads: records.iter().map(head).collect(), place, more: false }
+}
+
+/// A part of that log.
+pub(crate) fn part(epoch: i64, records: &[Record]) -> LogPart {
+    LogPart { epoch, records: records.to_vec() }
 }
 
 /// The log of the service that the toy follows.
