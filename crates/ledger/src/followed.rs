@@ -1,14 +1,12 @@
 //! The logs of others that subscriptions follow, as a transaction finds them: what is of no such log is not taken in, nor what is of an epoch
 //! that is over.
 
-use std::collections::HashMap;
-
 use event::{Id, Key, Record, subject};
 use fault::{Protection, without};
 
 use crate::database::Transaction;
 use crate::delivery::{EventDelivery, Means};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::store::{event_log, followed_log, log, subscription};
 
@@ -26,7 +24,15 @@ pub struct LogPart {
 pub(crate) struct Following {
     /// The rows of the subscriptions, held shared.
     pub(crate) subscriptions: Vec<subscription::Model>,
-    logs: HashMap<(String, String), followed_log::Model>,
+    logs: Vec<FollowedLog>,
+}
+
+#[derive(Debug)]
+struct FollowedLog {
+    subscription: String,
+    owner: String,
+    log_id: Id,
+    epoch: i64,
 }
 
 /// Where an event is from.
@@ -51,7 +57,7 @@ impl Following {
         let subscriptions = subscription::share(txn, names.iter().copied()).await?;
         // Not in one statement with the rows that are locked: that would see what was there before it waited for them.
         let rows = followed_log::of_all(txn, names).await?;
-        let logs = rows.into_iter().map(|row| ((row.subscription.clone(), row.owner.clone()), row)).collect();
+        let logs = rows.into_iter().map(FollowedLog::try_from).collect::<Result<_>>()?;
         Ok(Self { subscriptions, logs })
     }
 
@@ -61,8 +67,11 @@ impl Following {
 
     /// Whether what was read in `epoch` of an owner's log is of a generation that is over.
     pub(crate) fn is_over(&self, name: &str, owner: &str, epoch: i64) -> bool {
-        let log = self.logs.get(&(name.to_owned(), owner.to_owned()));
-        log.is_some_and(|log| epoch < log.epoch) && !without(Protection::Epoch)
+        self.log(name, owner).is_some_and(|log| epoch < log.epoch) && !without(Protection::Epoch)
+    }
+
+    fn log(&self, name: &str, owner: &str) -> Option<&FollowedLog> {
+        self.logs.iter().find(|log| log.subscription == name && log.owner == owner)
     }
 }
 
@@ -72,7 +81,7 @@ impl Ledger {
         let (name, record) = (event.subscription, &event.record);
         let owner = subject::domain_of(&record.type_name);
         let own = self.0.name.strip_prefix("service/") == Some(owner);
-        let log = following.logs.get(&(name.to_owned(), owner.to_owned()));
+        let log = following.log(name, owner);
         if log.is_none_or(|log| log.epoch < record.epoch) && !own {
             self.want_audit();
         }
@@ -84,9 +93,7 @@ impl Ledger {
             _ if own && record.source != self.log_id() && !without(Protection::LogId) => Origin::Another,
             None if own => Origin::Followed,
             None => Origin::Unmet,
-            Some(log) if !own && log.log_id != record.source.to_string() && !without(Protection::LogId) => {
-                Origin::Another
-            }
+            Some(log) if !own && log.log_id != record.source && !without(Protection::LogId) => Origin::Another,
             Some(_) if following.is_over(name, owner, epoch) => Origin::Over,
             Some(_) => Origin::Followed,
         }
@@ -114,5 +121,16 @@ impl Ledger {
         let db = self.0.db.reader();
         let epoch = log::read(db).await?.epoch;
         Ok(LogPart { epoch, records: event_log::read(db, ranges, limit, self.log_id()).await? })
+    }
+}
+
+impl TryFrom<followed_log::Model> for FollowedLog {
+    type Error = Error;
+
+    fn try_from(row: followed_log::Model) -> Result<Self> {
+        let followed_log::Model { subscription, owner, log_id, epoch, .. } = row;
+        let log_id =
+            log_id.parse().map_err(|_| Error::Failed(format!("the id of the log of {owner} cannot be read")))?;
+        Ok(Self { subscription, owner, log_id, epoch })
     }
 }

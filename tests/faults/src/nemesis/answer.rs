@@ -1,6 +1,6 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use proto::command::v1::{Receipt, State};
+use proto::command::v1::{Receipt, State, WaitCommandResponse, wait_command_response};
 use proto::order::v1::{CancelOrderResponse, Order, PlaceOrderResponse};
 use proto::{Message, Name as _, rpc};
 use tonic::{Code, Status};
@@ -84,6 +84,23 @@ impl From<proto::billing::v1::AddPaymentMethodResponse> for Answer {
         let proto::billing::v1::AddPaymentMethodResponse { receipt, payment_method } = response;
         let body = payment_method.as_ref().map(Message::encode_to_vec).unwrap_or_default();
         Self { method: payment_method.unwrap_or_default().payment_method_id, ..answer(receipt, &body) }
+    }
+}
+
+/// A response is told as the call itself tells it; of a refusal only that it was one.
+impl From<WaitCommandResponse> for Answer {
+    fn from(WaitCommandResponse { receipt, outcome, .. }: WaitCommandResponse) -> Self {
+        let silent = Self { print: String::new(), ..answer(receipt, &[]) };
+        let Some(wait_command_response::Outcome::Response(any)) = outcome else { return silent };
+        let (type_name, value) = (any.type_url.rsplit('/').next().unwrap_or_default(), any.value.as_slice());
+        let told = if type_name == PlaceOrderResponse::full_name() {
+            PlaceOrderResponse::decode(value).map(Self::from)
+        } else if type_name == CancelOrderResponse::full_name() {
+            CancelOrderResponse::decode(value).map(Self::from)
+        } else {
+            Ok(silent.clone())
+        };
+        told.unwrap_or_else(|error| Self { print: error.to_string(), ..silent })
     }
 }
 

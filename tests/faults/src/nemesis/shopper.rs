@@ -54,8 +54,7 @@ pub(super) struct Shopper {
     customer: Option<Customer>,
     cards: Vec<String>,
     placed: VecDeque<Placed>,
-    /// Commands that were only ACCEPTED.
-    open: Vec<Command>,
+    open: Vec<Open>,
     keys: usize,
     people: usize,
 }
@@ -65,6 +64,13 @@ pub(super) struct Shopper {
 struct Placed {
     command: Command,
     answer: Answer,
+}
+
+/// A command that was only ACCEPTED, and the name under which its receipt knows it.
+#[derive(Clone, Debug)]
+struct Open {
+    command: Command,
+    name: String,
 }
 
 /// What was asked under a key.
@@ -172,7 +178,7 @@ impl Shopper {
                 self.placed.push_back(Placed { command, answer });
             }
         } else {
-            self.open.push(command);
+            self.open.push(Open { command, name: answer.command });
         }
         if self.placed.len() > REMEMBERED {
             self.placed.pop_front();

@@ -24,10 +24,7 @@ impl Shopper {
             self.note(asked, What::Invoke, |entry| (entry.key, entry.about) = (key.clone(), about.clone()));
             let outcome = timeout(ATTEMPT, self.attempt(command)).await;
             let outcome = outcome.unwrap_or_else(|_| Outcome::MayStillHappen("given up".to_owned()));
-            self.note(asked, what_of(asked, &outcome), |entry| {
-                (entry.key, entry.about) = (key, about);
-                tell(entry, &outcome);
-            });
+            self.tell(asked, key, about, &outcome);
             match outcome {
                 // Whether the content is another is only judged with the command.
                 Outcome::Answered(answer) if is_unjudged(asked, &answer) => {}
@@ -92,6 +89,13 @@ impl Shopper {
         self.once || self.street.closed.is_cancelled()
     }
 
+    pub(super) fn tell(&self, asked: Asked, key: Option<String>, about: Option<String>, outcome: &Outcome) {
+        self.note(asked, what_of(asked, outcome), |entry| {
+            (entry.key, entry.about) = (key, about);
+            tell(entry, outcome);
+        });
+    }
+
     pub(super) fn note(&self, asked: Asked, what: What, fill: impl FnOnce(&mut Entry)) {
         let mut entry = Entry::of(self.number, asked, what, self.prefers);
         fill(&mut entry);
@@ -120,7 +124,7 @@ fn tell(entry: &mut Entry, outcome: &Outcome) {
         Outcome::Answered(answer) => {
             entry.command = answer.command.rsplit('/').next().map(ToOwned::to_owned);
             entry.told = answer.told;
-            entry.answer = Some(answer.print.clone());
+            entry.answer = Some(answer.print.clone()).filter(|print| !print.is_empty());
             if !answer.method.is_empty() {
                 entry.about = Some(answer.method.clone());
             }

@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom as _;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
-use super::{ATTEMPT, Asks, PAUSES, Placed, Shopper};
+use super::{ATTEMPT, Asks, Command, Open, PAUSES, Placed, Shopper};
 use crate::nemesis::answer::{Answer, Outcome};
 use crate::nemesis::history::{Asked, What};
 
@@ -154,14 +154,29 @@ impl Shopper {
             return;
         }
         let chosen = self.chance.random_range(0..self.open.len());
-        let command = self.open.swap_remove(chosen);
+        let Open { command, name } = self.open.swap_remove(chosen);
+        if self.chance.random_bool(0.5) {
+            self.wait(&command, &name).await;
+        }
         let asked = match command.asks {
             Asks::Cancel(_) => Asked::Cancel,
             _ => Asked::PlaceAgain,
         };
         match self.ask(asked, &command).await {
             Some(answer) => self.remember(command, answer),
-            None => self.open.push(command),
+            None => self.open.push(Open { command, name }),
+        }
+    }
+
+    /// Asks once what became of a command, by its name.
+    async fn wait(&mut self, command: &Command, name: &str) {
+        let key = Some(command.key.clone());
+        self.note(Asked::Wait, What::Invoke, |entry| entry.key.clone_from(&key));
+        let waited = timeout(ATTEMPT, async { self.customer()?.wait_command(name).await }).await;
+        let outcome = Outcome::of(waited.unwrap_or_else(|_| Err(Status::deadline_exceeded("given up"))));
+        self.tell(Asked::Wait, key, None, &outcome);
+        if matches!(outcome, Outcome::LoggedOut) {
+            self.log_in().await;
         }
     }
 }
