@@ -1,5 +1,7 @@
 //! Comparing what was applied with the owner's log: the one verb for all that is out of step.
 
+use std::collections::BTreeMap;
+
 use ::event::{History, Key, Micros, Record};
 use fault::{Protection, without};
 
@@ -86,27 +88,45 @@ impl Ledger {
         }
     }
 
-    /// Compares one key with a part of its owner's log, which begins at the revision that was applied last, if the owner has it; else it is
-    /// all that it has. The key then flows, or waits for what the part holds beyond it.
+    /// Compares keys with parts of their owner's log, in one transaction. Each part begins at the revision of its key that was applied last, if
+    /// the owner has it; else it is all that it has of the key. The keys then flow, or wait for what the parts hold beyond that.
     ///
     /// What was read in an epoch that is over compares nothing: the owner may have lost it.
-    pub async fn compare(&self, name: &'static str, owner: &str, key: &Key, part: &LogPart) -> Result<Compared> {
+    pub async fn compare(
+        &self,
+        name: &'static str,
+        owner: &str,
+        parts: &[(Key, &LogPart)],
+    ) -> Result<BTreeMap<Key, Compared>> {
         let txn = self.0.db.begin().await?;
         let now = self.0.clock.now(&txn).await?;
-        if Following::hold(&txn, vec![name]).await?.is_over(name, owner, part.epoch) {
-            txn.rollback().await?;
-            return Ok(Compared::Elsewhere);
+        let following = Following::hold(&txn, vec![name]).await?;
+        let mut ids: Vec<_> = parts.iter().map(|(key, _)| (name, key.clone())).collect();
+        ids.sort();
+        let mut rows: BTreeMap<String, Cursor> =
+            cursor::lock(&txn, &ids).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+        let (mut all, mut changed) = (BTreeMap::new(), Vec::new());
+        for (key, part) in parts {
+            let row = rows.remove(&key.to_string()).filter(|row| row.state == State::Comparing);
+            let compared = match row.filter(|_| !following.is_over(name, owner, part.epoch)) {
+                Some(row) => {
+                    let (compared, row) = self.compared(row, &part.records, now);
+                    changed.push(row);
+                    compared
+                }
+                None => Compared::Elsewhere,
+            };
+            all.insert(key.clone(), compared);
         }
-        let mut rows = cursor::lock(&txn, &[(name, key.clone())]).await?;
-        let Some(row) = rows.pop().filter(|row| row.state == State::Comparing) else { return Ok(Compared::Elsewhere) };
-        let (compared, row) = self.compared(row, &part.records, now);
-        write(&txn, |writes| cursor::write(writes, [row])).await?;
+        write(&txn, |writes| cursor::write(writes, changed)).await?;
         txn.commit().await?;
-        if let Compared::Diverged(reason) = &compared {
-            meter::AUDIT_DIVERGED.counter(&[name]).increment(1);
-            tracing::error!(subscription = name, %key, reason, "a key has diverged from its owner's log; it is parked");
+        for (key, compared) in &all {
+            if let Compared::Diverged(reason) = compared {
+                meter::AUDIT_DIVERGED.counter(&[name]).increment(1);
+                tracing::error!(subscription = name, %key, reason, "a key has diverged from its owner's log; it is parked");
+            }
         }
-        Ok(compared)
+        Ok(all)
     }
 
     fn compared(&self, row: Cursor, events: &[Record], now: Micros) -> (Compared, Cursor) {

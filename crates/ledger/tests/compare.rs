@@ -14,6 +14,7 @@ on_both!(
     a_replica_is_rebuilt_key_by_key,
     what_an_earlier_epoch_had_comes_too_late_once_it_is_known_to_be_raised,
     what_was_read_before_an_epoch_was_raised_compares_nothing,
+    keys_that_are_compared_together_come_each_to_their_own,
     a_subscription_takes_nothing_in_of_a_log_that_it_has_not_met_itself,
     a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoch,
     an_audit_that_another_instance_has_overtaken_stores_nothing,
@@ -48,8 +49,7 @@ async fn a_forged_event_is_not_applied(shop: &Shop) {
     let due = one_due(shop).await;
     assert!(due.compare);
     let second = created(id, 2, "");
-    let compared =
-        shop.ledger.compare("replica", "order", &order(id), &part(1, &[first, second.clone()])).await.unwrap();
+    let compared = shop.compare("replica", &order(id), part(1, &[first, second.clone()])).await;
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&second)).await, Outcome::Applied);
     assert_eq!((shop.seen(&order(id)).await, shop.notes().await), (vec![1, 2], vec![]));
@@ -62,8 +62,7 @@ async fn a_replica_that_followed_another_past_is_derived_anew(shop: &Shop) {
     let new = instead("write new", &lost);
     assert_eq!(shop.one(streamed(&new)).await, Outcome::Noted);
     assert!(one_due(shop).await.compare);
-    let compared =
-        shop.ledger.compare("replica", "order", &order(id), &part(1, std::slice::from_ref(&new))).await.unwrap();
+    let compared = shop.compare("replica", &order(id), part(1, std::slice::from_ref(&new))).await;
     assert_eq!(compared, Compared::Anew);
     let due = one_due(shop).await;
     assert_eq!((due.revision, due.compare), (0, false));
@@ -97,11 +96,28 @@ async fn what_was_read_before_an_epoch_was_raised_compares_nothing(shop: &Shop) 
     raise(shop, "replica", &first).await;
     assert_eq!(shop.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
     assert!(one_due(shop).await.compare);
-    let compare = async |epoch, events: &[Record]| {
-        shop.ledger.compare("replica", "order", &order(id), &part(epoch, events)).await.unwrap()
-    };
+    let compare = async |epoch, events: &[Record]| shop.compare("replica", &order(id), part(epoch, events)).await;
     assert_eq!(compare(1, &[first.clone(), lost]).await, Compared::Elsewhere);
     assert_eq!(compare(2, &[first]).await, Compared::Anew);
+}
+
+async fn keys_that_are_compared_together_come_each_to_their_own(shop: &Shop) {
+    let ids = [shop.id(), shop.id(), shop.id()];
+    let firsts = ids.map(|id| processed(id, 1, ""));
+    for first in &firsts {
+        assert_eq!(shop.one(brought("clerk", first, Means::Stream)).await, Outcome::Applied);
+    }
+    shop.audited("clerk", &heads(3, &[&firsts[0]])).await.unwrap();
+    shop.ledger.begin_comparison("clerk", false).await.unwrap();
+    assert_eq!(shop.ledger.compare_next("clerk", "order", &["order"], 100).await.unwrap(), 3);
+    let (same, other) = (part(1, &firsts[..1]), part(1, &[processed(ids[1], 1, "write other")]));
+    let of_no_cursor = order(shop.id());
+    let parts = [(order(ids[0]), &same), (order(ids[1]), &other), (of_no_cursor.clone(), &other)];
+    let compared = shop.ledger.compare("clerk", "order", &parts).await.unwrap();
+    assert_eq!((&compared[&order(ids[0])], &compared[&of_no_cursor]), (&Compared::Same, &Compared::Elsewhere));
+    assert!(matches!(compared[&order(ids[1])], Compared::Diverged(_)), "{compared:?}");
+    let due = one_due(shop).await;
+    assert_eq!((due.key, due.compare), (order(ids[2]), true), "the third was not among them");
 }
 
 /// What one subscription knows of an owner's log another may not: its cursors would never be compared.
@@ -122,7 +138,7 @@ async fn a_key_goes_on_whose_owner_has_written_the_same_again_in_an_earlier_epoc
     assert_eq!(shop.one(streamed(&first)).await, Outcome::Applied);
     shop.one(streamed(&Record { epoch: 3, ..created(id, 1, "write other") })).await;
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("replica", "order", &order(id), &part(1, &[again, next.clone()])).await.unwrap();
+    let compared = shop.compare("replica", &order(id), part(1, &[again, next.clone()])).await;
     assert_eq!(compared, Compared::Same);
     assert_eq!(shop.one(from_log(&next)).await, Outcome::Applied);
 }
@@ -147,8 +163,7 @@ async fn what_acted_on_another_past_is_parked_and_listed(shop: &Shop) {
     let other = Record { epoch: 2, ..processed(id, 1, "write again") };
     assert_eq!(shop.one(clerk(&other)).await, Outcome::Noted);
     one_due(shop).await;
-    let compared =
-        shop.ledger.compare("clerk", "order", &order(id), &part(1, std::slice::from_ref(&other))).await.unwrap();
+    let compared = shop.compare("clerk", &order(id), part(1, std::slice::from_ref(&other))).await;
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("another past")), "{compared:?}");
     let next = Record { epoch: 2, ..processed(id, 2, "") };
     assert_eq!(shop.one(clerk(&next)).await, Outcome::Noted);
@@ -173,7 +188,7 @@ async fn a_cursor_beyond_its_owners_log_is_found_when_the_epoch_is_raised(shop: 
     );
     assert_eq!(shop.ledger.compare_next("clerk", "order", &["order"], 100).await.unwrap(), 1);
     assert!(one_due(shop).await.compare);
-    let compared = shop.ledger.compare("clerk", "order", &order(id), &part(2, &events[..1])).await.unwrap();
+    let compared = shop.compare("clerk", &order(id), part(2, &events[..1])).await;
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("ends at revision 1")), "{compared:?}");
     assert_eq!(shop.ledger.followed("clerk", "order").await.unwrap().compared_to, None);
 }
@@ -210,7 +225,7 @@ async fn a_raised_version_takes_over_and_compares() {
     assert_eq!(new.ledger.compare_next("replica", "order", &["order"], 100).await.unwrap(), 1);
     new.world.repair();
     assert!(one_due(&new).await.compare);
-    assert_eq!(new.ledger.compare("replica", "order", &order(id), &part(1, &events)).await.unwrap(), Compared::Same);
+    assert_eq!(new.compare("replica", &order(id), part(1, &events)).await, Compared::Same);
     assert_eq!(new.one(from_log(&events[1])).await, Outcome::Applied, "what was parked is tried by the new version");
 }
 

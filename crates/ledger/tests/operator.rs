@@ -184,7 +184,7 @@ async fn a_key_that_its_owner_has_lost_altogether_begins_anew_once_that_is_accep
     shop.one(streamed(&created(id, 1, ""))).await;
     let other = Record { epoch: 2, ..created(id, 1, "write other") };
     assert_eq!(shop.one(streamed(&other)).await, Outcome::Noted);
-    let compare = async || shop.ledger.compare("replica", "order", &order(id), &part(1, &[])).await.unwrap();
+    let compare = async || shop.compare("replica", &order(id), part(1, &[])).await;
     for dropped in [false, true] {
         assert!(matches!(compare().await, Compared::Diverged(reason) if reason.contains("ends at revision 0")));
         let parked = only(shop).await;
@@ -392,7 +392,7 @@ async fn a_damaged_row_of_an_owner_stops_its_key_until_it_is_dropped(shop: &Shop
     shop.one(streamed(&first)).await;
     assert_eq!(shop.one(from_log(&damaged)).await, Outcome::Noted);
     let events = [first, damaged.clone(), third.clone()];
-    let compared = shop.ledger.compare("replica", "order", &order(id), &part(1, &events)).await.unwrap();
+    let compared = shop.compare("replica", &order(id), part(1, &events)).await;
     assert!(matches!(&compared, Compared::Diverged(reason) if reason.contains("damaged")), "{compared:?}");
     ended(&shop.one(drop_it(shop, &only(shop).await)).await);
     assert_eq!(shop.batch([from_log(&damaged), from_log(&third)]).await, [Outcome::Skipped, Outcome::Applied]);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use event::{Id, Micros, Schema};
+use event::{Id, Key, Micros, Schema};
 use millrace_ledger::{
-    Chance, Clock, CommandResult, Database, Delivery, Due, Heads, Input, Ledger, Outcome, Parts, Retry, migrations,
+    Chance, Clock, CommandResult, Compared, Database, Delivery, Due, Heads, Input, Ledger, LogPart, Outcome, Parts,
+    Retry, migrations,
 };
 use testkit::{Postgres, TempDir};
 
@@ -139,6 +140,12 @@ impl Shop {
     pub(crate) async fn audited(&self, subscription: &str, heads: &Heads) -> millrace_ledger::Result<bool> {
         let since = self.ledger.followed(subscription, "order").await?.since;
         self.ledger.audited(subscription, "order", &since, heads).await
+    }
+
+    /// What the comparison of one key with a part of the log of orders comes to.
+    pub(crate) async fn compare(&self, subscription: &'static str, key: &Key, part: LogPart) -> Compared {
+        let mut compared = self.ledger.compare(subscription, "order", &[(key.clone(), &part)]).await.unwrap();
+        compared.remove(key).unwrap()
     }
 
     pub(crate) async fn batch(&self, batch: impl IntoIterator<Item = Delivery>) -> Vec<Outcome> {

@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long what happened just now may be on its way over the stream.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Cursors that a comparison visits at once.
-const CHUNK: u64 = 200;
+const CHUNK: u64 = 1000;
 
 /// Audits every subscription of a service at every owner that it follows.
 #[derive(Debug)]

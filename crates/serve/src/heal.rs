@@ -1,7 +1,7 @@
 //! Keys that wait are read from their owner's log when they are due: what the broker did not bring, what failed, and what came too early.
 //! So are those that commands need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,30 @@ const TICK: Duration = Duration::from_millis(100);
 /// A key that was taken is left alone by other instances for so long. Also the pause before an owner that is away is asked again.
 const LEASE: Duration = Duration::from_secs(5);
 /// Keys that are taken at once.
-const CHUNK: u64 = 100;
+const CHUNK: u64 = 200;
+
+/// What was read of a log, key by key.
+struct Parts {
+    by_key: BTreeMap<Key, LogPart>,
+    nothing: LogPart,
+}
+
+impl From<LogPart> for Parts {
+    fn from(LogPart { epoch, records }: LogPart) -> Self {
+        let nothing = LogPart { epoch, records: Vec::new() };
+        let mut by_key: BTreeMap<Key, LogPart> = BTreeMap::new();
+        for record in records {
+            by_key.entry(record.key.clone()).or_insert_with(|| nothing.clone()).records.push(record);
+        }
+        Self { by_key, nothing }
+    }
+}
+
+impl Parts {
+    fn of(&self, key: &Key) -> &LogPart {
+        self.by_key.get(key).unwrap_or(&self.nothing)
+    }
+}
 
 /// Resumes what waits.
 #[derive(Debug)]
@@ -88,22 +111,19 @@ impl Healer {
         }
     }
 
-    async fn resume(&self, owner: &str, due: Vec<Due>, LogPart { epoch, records }: LogPart) {
+    async fn resume(&self, owner: &str, due: Vec<Due>, part: LogPart) {
         fault::reach(fault::Point::HealerRead).await;
-        let nothing = LogPart { epoch, records: Vec::new() };
-        let mut by_key: BTreeMap<Key, LogPart> = BTreeMap::new();
-        for record in records {
-            by_key.entry(record.key.clone()).or_insert_with(|| nothing.clone()).records.push(record);
-        }
+        let parts = Parts::from(part);
+        let same = self.compare_all(owner, &due, &parts).await;
         let mut under_way = Vec::new();
         for one in due {
-            let part = by_key.get(&one.key).unwrap_or(&nothing);
-            if one.compare && !self.compare(owner, &one, part).await {
+            if one.compare && !same.contains(&(one.subscription, one.key.clone())) {
                 continue;
             }
             let absent = self.bring_what_it_waits_for(&one).await;
-            for record in part.records.iter().filter(|record| record.revision > one.revision) {
-                let means = Means::Log { epoch, absent };
+            let LogPart { epoch, records } = parts.of(&one.key);
+            for record in records.iter().filter(|record| record.revision > one.revision) {
+                let means = Means::Log { epoch: *epoch, absent };
                 under_way.push(self.enqueue(one.subscription, record.clone(), means).await);
             }
         }
@@ -111,22 +131,41 @@ impl Healer {
         futures::future::join_all(under_way).await;
     }
 
-    /// True if the subscription has applied what the owner has: then what follows can be applied, too.
-    async fn compare(&self, owner: &str, one: &Due, part: &LogPart) -> bool {
-        let compared = async {
+    /// Those of which what was applied is what the owner has: then what follows can be applied, too.
+    async fn compare_all(&self, owner: &str, due: &[Due], parts: &Parts) -> BTreeSet<(&'static str, Key)> {
+        let (mut same, mut together) = (BTreeSet::new(), BTreeMap::<_, Vec<_>>::new());
+        for one in due.iter().filter(|one| one.compare) {
+            let part = parts.of(&one.key);
             if one.revision == 0 || part.records.iter().any(|record| record.revision == one.revision) {
-                return self.ledger.compare(one.subscription, owner, &one.key, part).await;
+                together.entry(one.subscription).or_default().push((one.key.clone(), part));
+                continue;
             }
             // A page may have ended before it; else the owner's log does, and then all of it is wanted.
-            let all = self.owners.read(owner, &[(one.key.clone(), 0)]).await;
-            let all = all.map_err(|error| ledger::Error::Transient(error.to_string()))?;
-            self.ledger.compare(one.subscription, owner, &one.key, &all).await
-        };
-        match compared.await {
-            Ok(compared) => compared == Compared::Same,
+            match self.owners.read(owner, &[(one.key.clone(), 0)]).await {
+                Ok(all) => same.extend(self.compare(one.subscription, owner, &[(one.key.clone(), &all)]).await),
+                Err(error) => tracing::warn!(%error, key = %one.key, "a key cannot be read from its owner"),
+            }
+        }
+        for (subscription, parts) in together {
+            same.extend(self.compare(subscription, owner, &parts).await);
+        }
+        same
+    }
+
+    async fn compare(
+        &self,
+        subscription: &'static str,
+        owner: &str,
+        parts: &[(Key, &LogPart)],
+    ) -> Vec<(&'static str, Key)> {
+        match self.ledger.compare(subscription, owner, parts).await {
+            Ok(compared) => {
+                let same = compared.into_iter().filter(|(_, compared)| *compared == Compared::Same);
+                same.map(|(key, _)| (subscription, key)).collect()
+            }
             Err(error) => {
-                tracing::warn!(%error, key = %one.key, "a key could not be compared with its owner's log");
-                false
+                tracing::warn!(%error, subscription, keys = parts.len(), "keys could not be compared with their owner's log");
+                Vec::new()
             }
         }
     }
