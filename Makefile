@@ -15,10 +15,10 @@ load: ## What an order costs, against its raw parts and a hand-written path (mor
 	@scripts/load $(ARGS)
 
 model: ## Every way in which an order can go, and what goes wrong without each protection
-	@cargo run --quiet -p millrace-model
+	@cargo run -p millrace-model
 
 sim: ## The services under a scheduler that a seed decides: SEEDS=n of them, or one SEED=n again (more by ARGS=--help)
-	@scripts/sim $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@scripts/sim $(if $(SEEDS),--seeds=$(SEEDS)) $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
 conformance: ## What the simulation's broker and JetStream, and SQLite and PostgreSQL, must both pass (more by ARGS=...)
 	@scripts/conformance $(ARGS)
@@ -30,7 +30,7 @@ kill-points: ## A process dies at each point at which that could hurt, and all p
 	@scripts/kill-points $(ARGS)
 
 nemesis: ## Real processes under faults while customers buy (MINUTES=2 SEED=n, more by ARGS=--help)
-	@scripts/nemesis $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@scripts/nemesis $(if $(MINUTES),--minutes=$(MINUTES)) $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
 fuzz: ## Feeds all that reads input from outside, guided by coverage: MINUTES=n, TARGET=name (more by ARGS=--help)
 	@scripts/fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(TARGET),--target $(TARGET)) $(ARGS)

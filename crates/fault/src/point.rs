@@ -124,6 +124,11 @@ fn process() -> &'static Process {
     })
 }
 
+/// Where this process is to die, as its environment says it.
+pub(crate) fn dies_at() -> Option<String> {
+    process().dies_at.map(|(point, nth)| format!("dies at {}:{nth}", point.name()))
+}
+
 impl Process {
     fn reach(&self, point: Point) {
         if let Some(mut file) = self.points_to.as_ref() {
@@ -142,7 +147,7 @@ impl Process {
 fn parse(at: &str) -> (Point, u32) {
     let parts = at.split_once(':').and_then(|(name, nth)| {
         let point = Point::ALL.iter().find(|point| point.name() == name)?;
-        Some((*point, nth.parse().ok()?))
+        Some((*point, nth.parse().ok().filter(|nth| *nth > 0)?))
     });
     parts.unwrap_or_else(|| panic!("{} is {at}, which is no <point>:<time>", crate::KILL_AT))
 }

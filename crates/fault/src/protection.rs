@@ -84,6 +84,17 @@ pub fn without(protection: Protection) -> bool {
     cfg!(debug_assertions) && switched_off().contains(&protection)
 }
 
+/// What this process was told to do wrong; none in a release, and none if nobody has asked. Whoever starts says it aloud: a promise that is
+/// switched off by a forgotten variable would not be missed.
+pub fn told() -> Option<String> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    let without = switched_off().iter().map(|protection| format!("without {}", protection.name()));
+    let told: Vec<_> = without.chain(crate::point::dies_at()).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 fn switched_off() -> &'static [Protection] {
     static SWITCHED_OFF: OnceLock<Vec<Protection>> = OnceLock::new();
     SWITCHED_OFF.get_or_init(|| {

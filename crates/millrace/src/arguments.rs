@@ -146,6 +146,10 @@ pub(crate) struct UpArguments {
     /// The nats-server executable; otherwise the one on PATH, or the one that the project has fetched.
     #[arg(long, env = "MILLRACE_NATS_SERVER")]
     nats_server: Option<PathBuf>,
+    /// How often the broker that is started forces what it has acknowledged to the disk: `always`, or such as 30s. Two minutes if not given:
+    /// then a power failure loses what was acknowledged since, and what was only ACCEPTED with it.
+    #[arg(long, env = "MILLRACE_BROKER_SYNC", value_parser = parse_sync)]
+    broker_sync: Option<String>,
     /// What all subjects and streams begin with.
     #[arg(long, env = "MILLRACE_NAMESPACE", default_value = "millrace", value_parser = parse_namespace)]
     namespace: String,
@@ -164,6 +168,7 @@ impl UpArguments {
             data: self.data.clone(),
             nats_url: self.nats_url.clone().filter(|url| !url.is_empty()),
             nats_server: self.nats_server.clone(),
+            broker_sync: self.broker_sync.clone(),
             namespace: self.namespace.clone(),
             listen: self.listen,
             allowed_origins: self.allowed_origins.clone(),
@@ -318,6 +323,16 @@ fn parse_hours(text: &str) -> Result<Duration, String> {
 }
 
 /// It is a token of subjects, and a part of streams' names.
+fn parse_sync(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix(['s', 'm', 'h']).unwrap_or_default();
+    let is_time = number.parse::<u32>().is_ok_and(|number| number > 0);
+    if text == "always" || is_time {
+        Ok(text.to_owned())
+    } else {
+        Err("use `always`, or a time such as 30s".to_owned())
+    }
+}
+
 fn parse_namespace(text: &str) -> Result<String, String> {
     let well_formed = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if well_formed { Ok(text.to_owned()) } else { Err("use letters, digits, hyphens and underscores".to_owned()) }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use messaging::Broker as Address;
@@ -23,6 +23,8 @@ pub struct Options {
     pub nats_url: Option<String>,
     /// The nats-server executable for a broker of our own; None: the one on PATH, or that which the project has fetched.
     pub nats_server: Option<PathBuf>,
+    /// How often a broker of our own forces what it has acknowledged to the disk, as nats-server's `sync_interval`; None: as it likes.
+    pub broker_sync: Option<String>,
     pub namespace: String,
     /// Where the gateway listens.
     pub listen: std::net::SocketAddr,
@@ -67,7 +69,7 @@ impl Up {
         let master = keys::read_or_draw(&data.join(keys::MASTER))?;
         let (url, own) = match &options.nats_url {
             Some(url) => (url.clone(), None),
-            None => start_broker(data, options.nats_server.clone()).await.map(|own| (own.url(), Some(own)))?,
+            None => start_broker(options).await.map(|own| (own.url(), Some(own)))?,
         };
         let address = Address { url, namespace: options.namespace.clone(), replicas: 1 };
         let client = messaging::connect(&address, "up").await?;
@@ -95,8 +97,9 @@ impl Up {
     }
 }
 
-async fn start_broker(data: &Path, binary: Option<PathBuf>) -> Result<broker::Broker, broker::Error> {
-    let mut config = broker::Config::new(data.join("nats"));
-    config.binary = binary;
+async fn start_broker(options: &Options) -> Result<broker::Broker, broker::Error> {
+    let mut config = broker::Config::new(options.data.join("nats"));
+    config.binary.clone_from(&options.nats_server);
+    config.settings.sync_interval.clone_from(&options.broker_sync);
     broker::Broker::start(config).await
 }

@@ -8,6 +8,7 @@
 mod customers;
 mod delivery;
 mod fault;
+mod folder;
 mod gateway;
 mod history;
 mod instance;
@@ -31,6 +32,7 @@ pub mod sim;
 pub mod wire;
 
 pub use fault::Fault;
+pub use folder::sweep;
 pub use lines::lines;
 pub use simulation::{Report, run};
 

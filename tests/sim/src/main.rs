@@ -19,10 +19,10 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "sim")]
 struct Arguments {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     seeds: u64,
     /// The first of them; the others follow. By default it is taken from the clock, so that each call runs seeds that never were run.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=LAST))]
     from: Option<u64>,
     /// Runs this seed alone, twice, and says whether both runs were the same.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
@@ -35,6 +35,8 @@ struct Arguments {
     threads: u64,
 }
 
+/// Far enough from the greatest number to count on.
+const LAST: u64 = 1 << 62;
 /// Between two lines that tell how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    millrace_sim::sweep();
     match arguments.seed {
         Some(seed) => twice(seed, arguments.log, &schema),
         None => many(&arguments, &schema),

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::customers::{CUSTOMERS, Crowd, Customer};
 use crate::executor::{Executor, Owner, polled};
 use crate::fault::Fault;
+use crate::folder;
 use crate::history::History;
 use crate::instance::Premises;
 use crate::operator;
@@ -81,7 +82,7 @@ impl Simulation {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let (chance, executor) = (Chance::seeded(bytes), Executor::default());
         let sim = Sim::new(chance, executor.spawner(), schema);
-        let folder = in_memory();
+        let folder = folder::in_memory();
         let nth = usize::try_from(sim.chance().below(ANSWER_WITHIN.len() as u64)).unwrap_or(0);
         let premises = Premises {
             folder: folder.path().to_owned(),
@@ -239,14 +240,6 @@ impl Simulation {
         let longest = if self.sim.is_calm() { 3_000 } else { 400 };
         tokio::time::advance(Duration::from_millis(1 + self.sim.chance().below(longest))).await;
     }
-}
-
-/// Where files are memory, if there is such a place.
-fn in_memory() -> TempDir {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("millrace-sim-");
-    let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir());
-    folder.unwrap_or_else(|error| unreachable!("a temporary folder: {error}"))
 }
 
 /// What guards nobody, and costs nothing.

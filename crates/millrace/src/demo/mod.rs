@@ -31,6 +31,7 @@ pub async fn run(nats_url: Option<String>, nats_server: Option<PathBuf>, recorde
         data: folder.path().to_owned(),
         nats_url,
         nats_server,
+        broker_sync: None,
         // A broker that runs already may hold another demo's streams.
         namespace: format!("demo-{}", std::process::id()),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
