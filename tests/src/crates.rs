@@ -15,16 +15,8 @@ const STEPS: [&[&str]; 12] = [
     &["millrace-serve"],
     &["millrace-registration", "millrace-user", "millrace-order", "millrace-billing", "millrace-gateway"],
     &["millrace"],
-    &[
-        "millrace-testkit",
-        "millrace-abuse",
-        "millrace-fuzz",
-        "millrace-load",
-        "millrace-model",
-        "millrace-mutants",
-        "millrace-sim",
-    ],
-    &["millrace-tests", "millrace-faults"],
+    &["millrace-testkit", "millrace-abuse", "millrace-fuzz", "millrace-load", "millrace-model", "millrace-mutants"],
+    &["millrace-tests", "millrace-faults", "millrace-sim"],
 ];
 
 #[test]
@@ -40,8 +32,9 @@ fn dependencies_point_in_one_direction() {
 #[test]
 fn testkit_is_for_tests_alone() {
     let mut others = dependencies("normal");
-    // It is for tests alone itself.
-    others.remove("millrace-faults").unwrap();
+    for for_tests_alone in ["millrace-faults", "millrace-sim"] {
+        others.remove(for_tests_alone).unwrap();
+    }
     for (package, dependencies) in others {
         assert!(!dependencies.contains("millrace-testkit"), "{package} depends on testkit outside tests");
     }

@@ -194,6 +194,12 @@ impl Broker {
         self.streams.get_mut(stream).is_some_and(|stream| stream.messages.remove(&sequence).is_some())
     }
 
+    /// How many messages were brought to somebody, and not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.map(|consumer| consumer.pending.len()).sum()
+    }
+
     /// Forgets how far consumers are.
     pub fn reset_consumers(&mut self) {
         for stream in self.streams.values_mut() {

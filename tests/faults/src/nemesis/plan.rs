@@ -51,13 +51,13 @@ impl Plan {
 
 fn draw_round(chance: &mut StdRng, next: &mut Vec<Kind>, kinds: &[Kind]) -> Vec<Fault> {
     let wanted = chance.random_range(1..=AT_ONCE);
+    let first = !next.is_empty();
     let mut round: Vec<Fault> = Vec::new();
     for _ in 0..wanted {
         let fits = |kind: &Kind| {
             let clashes = |other: &Fault| other.kind.part() == kind.part() || other.kind.is_alone() || kind.is_alone();
             !round.iter().any(clashes)
         };
-        let first = !next.is_empty();
         let kind = if first {
             next.iter().rposition(fits).map(|nth| next.remove(nth))
         } else {

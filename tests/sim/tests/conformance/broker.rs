@@ -47,6 +47,9 @@ pub(crate) trait Broker {
     /// Loses one message of a stream.
     async fn lose(&self, stream: &str, sequence: u64);
 
+    /// How many messages were brought to somebody, and not acknowledged, as far as the broker knows.
+    async fn unacknowledged(&self) -> usize;
+
     /// Forgets how far consumers are.
     async fn delete_consumers(&self);
 

@@ -97,6 +97,16 @@ impl Broker for JetStream {
         assert!(deleted, "it was there");
     }
 
+    async fn unacknowledged(&self) -> usize {
+        let mut count = 0;
+        for name in self.stream_names().await {
+            let stream = self.context.get_stream(name).await.unwrap();
+            let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
+            count += consumers.iter().map(|consumer| consumer.num_ack_pending).sum::<usize>();
+        }
+        count
+    }
+
     async fn delete_consumers(&self) {
         for name in self.stream_names().await {
             let stream = self.context.get_stream(name).await.unwrap();

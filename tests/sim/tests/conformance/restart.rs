@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event::Record;
+use testkit::eventually;
 use tokio::join;
 use tokio::time::Instant;
 
@@ -65,6 +66,8 @@ async fn in_the_middle(broker: &dyn Broker) -> Vec<Record> {
     let (heard, taken) = (ear.take(3).await, worker.take(2).await);
     acknowledge(&*heard[0]).await;
     acknowledge(&*taken[0]).await;
+    // An acknowledgement is not answered, and may still be on its way.
+    eventually("both have arrived", async || broker.unacknowledged().await == 3).await;
     events
 }
 

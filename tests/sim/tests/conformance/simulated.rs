@@ -92,6 +92,10 @@ impl Broker for Simulated {
         assert!(self.sim.wired().broker.delete(stream, sequence), "it was there");
     }
 
+    async fn unacknowledged(&self) -> usize {
+        self.sim.wired().broker.unacknowledged()
+    }
+
     async fn delete_consumers(&self) {
         self.sim.wired().broker.reset_consumers();
     }

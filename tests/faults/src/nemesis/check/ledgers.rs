@@ -1,3 +1,5 @@
+use millrace::Role;
+
 use super::Evidence;
 
 /// The log of each key is 1, 2, 3…, and its head is where it ends.
@@ -47,14 +49,17 @@ fn id_in(key: &str) -> Option<&str> {
 
 /// What an operator has to decide are the consequences of a restored database, and nothing else.
 pub(super) fn nothing_was_parked_but_what_diverged(evidence: &Evidence) -> Vec<String> {
-    let expected = |reason: &str| !evidence.rewinds.is_empty() && reason.contains("diverged");
+    let is_restored = |service| evidence.rewinds.iter().any(|rewind| rewind.service == service);
+    let expected = |reason: &str| {
+        (!evidence.rewinds.is_empty() && reason.contains("diverged"))
+            || (is_restored(Role::Order) && reason.contains("no such order: a restore has lost it"))
+    };
     let wrong = evidence.parked.iter().filter(|(_, reason)| !expected(reason));
     wrong.map(|(key, reason)| format!("{key}: {reason}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
     use super::super::made_up::{evidence, rewound};
     use super::*;
     use crate::nemesis::books::{Cursor, Service};
@@ -123,6 +128,12 @@ mod tests {
         assert_eq!(nothing_was_parked_but_what_diverged(&seen).len(), 1);
         seen.rewinds = rewound(Role::Order, 1, 2);
         assert!(nothing_was_parked_but_what_diverged(&seen).is_empty());
+        let lost = "there is a payment of order/2 and no such order: a restore has lost it".to_owned();
+        seen.parked.push(("payment/2".to_owned(), lost));
+        assert!(nothing_was_parked_but_what_diverged(&seen).is_empty());
+        seen.rewinds = rewound(Role::Billing, 1, 2);
+        assert_eq!(nothing_was_parked_but_what_diverged(&seen).len(), 1, "nobody has lost an order");
+        seen.rewinds = rewound(Role::Order, 1, 2);
         seen.parked.push(("order/2".to_owned(), "it panicked".to_owned()));
         assert_eq!(nothing_was_parked_but_what_diverged(&seen).len(), 1);
     }
