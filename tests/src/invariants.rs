@@ -1,13 +1,13 @@
 //! What holds at the end of every story, whatever happened in it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace::Role;
 use proto::Message as _;
 use proto::order::v1::Order;
 use sea_orm::FromQueryResult;
-use testkit::{is_settled, misbooked};
+use testkit::{is_settled, misbooked, nothing_left};
 
 use crate::shop::TestShop;
 
@@ -22,15 +22,7 @@ pub(crate) async fn everything_adds_up(shop: &TestShop, commands: usize) {
 
 /// The same, when these keys stand still on purpose.
 pub(crate) async fn everything_adds_up_but(shop: &TestShop, commands: usize, still: &[String]) {
-    let began = Instant::now();
-    loop {
-        let unfinished = unfinished(shop, commands, still).await;
-        if unfinished.is_empty() {
-            break;
-        }
-        assert!(began.elapsed() < PATIENCE, "not everything came to its end: {unfinished:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    nothing_left(PATIENCE, async || unfinished(shop, commands, still).await).await;
     for role in Role::services() {
         logs_have_no_gaps(shop, role.name()).await;
     }

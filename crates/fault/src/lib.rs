@@ -1,8 +1,8 @@
 //! Where tests may break the product, to see that it is noticed: [protections](Protection) that can be switched off, and
 //! [points](Point) at which a process can die.
 //!
-//! Only builds with debug assertions have them, and [say so](told) when they start with one of them used. In a release [`without`] is `false` and [`reach`] does nothing, and neither leaves anything
-//! behind in the code: what users run has no switch that turns a promise off.
+//! Only builds with debug assertions have them, and [say so](told) when they start with one of them used. In a release [`without`] is `false`
+//! and [`reach`] does nothing, and neither leaves anything behind in the code: what users run has no switch that turns a promise off.
 
 mod point;
 mod protection;

@@ -7,7 +7,7 @@ use event::Micros;
 use fault::{Protection, without};
 
 use crate::error::{Error, Result};
-use crate::followed::Following;
+use crate::followed::{Following, log_id};
 use crate::heads::{Heads, KeyHead, Place, Since};
 use crate::ledger::Ledger;
 use crate::store::cursor::{self, Model as Cursor, State};
@@ -72,7 +72,7 @@ impl Ledger {
     /// Everything up to the end of this part is applied or noted. If the owner's log has a new epoch, everything is audited from its
     /// beginning, and every cursor compared: then the answer is true. Fails if it is another log than the one that was followed.
     ///
-    /// `since` is where it was asked from. If that is not where the subscription is any more, another instance has gone on, or a comparison has
+    /// `since` is where it was asked from, in a log that the subscription has [met](Self::meet). If that is not where the subscription is any more, another instance has gone on, or a comparison has
     /// begun: then nothing is stored, and the answer is true, because there is more to audit from where it is now.
     pub async fn audited(&self, name: &str, owner: &str, since: &Since, heads: &Heads) -> Result<bool> {
         let txn = self.0.db.begin().await?;
@@ -80,31 +80,27 @@ impl Ledger {
             // What is taken in beside this knows the epoch until it is committed.
             subscription::lock(&txn, name).await?;
         }
-        let found = followed_log::lock(&txn, name, owner).await?;
-        if let Some(row) = found.as_ref().filter(|row| row.log_id != heads.log_id.to_string()) {
+        let Some(row) = followed_log::lock(&txn, name, owner).await? else {
+            return Err(Error::Transient(format!("{name} has not met the log of {owner} yet")));
+        };
+        if row.log_id != heads.log_id.to_string() {
             return Err(Error::Failed(format!(
                 "{owner} has another log, {}, than the one that {name} follows, {}",
                 heads.log_id, row.log_id
             )));
         }
-        let is_elsewhere =
-            |row: &followed_log::Model| (row.epoch, row.audited_position) != (since.epoch, since.place.position);
-        if found.as_ref().is_some_and(is_elsewhere) {
+        if (row.epoch, row.audited_position) != (since.epoch, since.place.position) {
             txn.rollback().await?;
             return Ok(true);
         }
-        let raised = found.as_ref().is_some_and(|row| row.epoch < heads.epoch && !without(Protection::Epoch));
+        let raised = row.epoch < heads.epoch && !without(Protection::Epoch);
         let place = if raised { Place::default() } else { heads.place };
-        let compared_to = found.as_ref().and_then(|row| row.compared_to.clone()).or_else(|| raised.then(String::new));
         let row = followed_log::Model {
-            subscription: name.to_owned(),
-            owner: owner.to_owned(),
-            log_id: heads.log_id.to_string(),
             epoch: heads.epoch,
             audited_position: place.position,
             audited_event_id: place.event_id,
-            compared_to,
-            rebuilds: found.is_some_and(|row| row.rebuilds),
+            compared_to: row.compared_to.or_else(|| raised.then(String::new)),
+            ..row
         };
         followed_log::write(&txn, row).await?;
         txn.commit().await?;
@@ -180,9 +176,8 @@ impl TryFrom<followed_log::Model> for AuditedLog {
     type Error = Error;
 
     fn try_from(row: followed_log::Model) -> Result<Self> {
-        let damaged = |_| Error::Failed(format!("the id of the log of {} cannot be read", row.owner));
         let place = Place { position: row.audited_position, event_id: row.audited_event_id };
-        let since = Since { log_id: Some(row.log_id.parse().map_err(damaged)?), epoch: row.epoch, place };
+        let since = Since { log_id: Some(log_id(&row)?), epoch: row.epoch, place };
         Ok(Self { since, compared_to: row.compared_to })
     }
 }

@@ -128,9 +128,11 @@ impl TryFrom<followed_log::Model> for FollowedLog {
     type Error = Error;
 
     fn try_from(row: followed_log::Model) -> Result<Self> {
-        let followed_log::Model { subscription, owner, log_id, epoch, .. } = row;
-        let log_id =
-            log_id.parse().map_err(|_| Error::Failed(format!("the id of the log of {owner} cannot be read")))?;
-        Ok(Self { subscription, owner, log_id, epoch })
+        let log_id = log_id(&row)?;
+        Ok(Self { subscription: row.subscription, owner: row.owner, log_id, epoch: row.epoch })
     }
+}
+
+pub(crate) fn log_id(row: &followed_log::Model) -> Result<Id> {
+    row.log_id.parse().map_err(|_| Error::Failed(format!("the id of the log of {} cannot be read", row.owner)))
 }

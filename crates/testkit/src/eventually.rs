@@ -28,6 +28,20 @@ pub fn eventually_some<T>(what: &str, find: impl AsyncFnMut() -> Option<T>) -> i
     poll(PATIENCE, what, find)
 }
 
+/// Waits until nothing is unfinished, and panics with what still was when the limit had passed.
+pub async fn nothing_left(limit: Duration, mut unfinished: impl AsyncFnMut() -> Vec<String>) {
+    let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
+    loop {
+        let left = unfinished().await;
+        if left.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < limit, "not everything came to its end within {limit:?}: {left:#?}");
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
 #[track_caller]
 fn poll<T>(limit: Duration, what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     let caller = Location::caller();

@@ -15,7 +15,7 @@ mod protos;
 pub use books::{is_settled, misbooked};
 pub use client::{Client, Done, Refusal};
 pub use cluster::NatsCluster;
-pub use eventually::{eventually, eventually_some, within};
+pub use eventually::{eventually, eventually_some, nothing_left, within};
 pub use ledger::TestLedger;
 pub use nats::NatsServer;
 pub use postgres::Postgres;

@@ -112,7 +112,6 @@ async fn behind(
 ) -> Vec<String> {
     let sql = "select subscription, key, epoch, revision, history, state, reason from cursor";
     let cursors = databases.rows::<Cursor>(service, sql).await;
-    // An owner may have lost a key altogether; then it is as if nothing had come of it yet.
     // An owner whose database was restored may have lost a key altogether: then nothing has come of it yet.
     let at = |cursor: &Cursor| match heads.get(&cursor.key) {
         Some((revision, past)) => (*revision, past) == (cursor.revision, &cursor.history),

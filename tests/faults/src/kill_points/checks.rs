@@ -1,20 +1,19 @@
 //! What holds at the end of each story, wherever somebody died in it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace::Role;
 use proto::Message as _;
 use proto::order::v1::Order;
 use sea_orm::FromQueryResult;
-use testkit::{is_settled, misbooked};
+use testkit::{is_settled, misbooked, nothing_left};
 
 use super::shop::Shop;
 use super::stories::Done;
 
 /// Everything comes to its end by then. Longest is what waits for a lease that was held by the dead.
 const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Which subscription of a service follows which aggregates.
 const FOLLOWED: [(Role, &str, &str); 10] = [
@@ -32,7 +31,7 @@ const FOLLOWED: [(Role, &str, &str); 10] = [
 
 /// Waits until everything has ended, and checks that it adds up.
 pub(super) async fn everything_adds_up(shop: &Shop, done: &Done) {
-    wait_until_finished(async || {
+    nothing_left(PATIENCE, async || {
         let mut unfinished = published_and_heard(shop, &[]).await;
         unfinished.extend(receipts(shop, done).await);
         if shop.site.shop().contains(&Role::Order) {
@@ -54,19 +53,7 @@ pub(super) async fn everything_adds_up(shop: &Shop, done: &Done) {
 
 /// Waits until all that the others know is published, and heard by those of them that want to hear it.
 pub(super) async fn all_but_one_are_quiet(shop: &Shop, away: Role) {
-    wait_until_finished(async || published_and_heard(shop, &[away]).await).await;
-}
-
-async fn wait_until_finished(mut unfinished: impl AsyncFnMut() -> Vec<String>) {
-    let began = Instant::now();
-    loop {
-        let left = unfinished().await;
-        if left.is_empty() {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "not everything came to its end: {left:#?}");
-        tokio::time::sleep(LOOK).await;
-    }
+    nothing_left(PATIENCE, async || published_and_heard(shop, &[away]).await).await;
 }
 
 /// What is not published, or not heard by those who follow it.

@@ -92,7 +92,7 @@ impl Shopper {
     pub(super) fn tell(&self, asked: Asked, key: Option<String>, about: Option<String>, outcome: &Outcome) {
         self.note(asked, what_of(asked, outcome), |entry| {
             (entry.key, entry.about) = (key, about);
-            tell(entry, outcome);
+            fill(entry, outcome);
         });
     }
 
@@ -119,7 +119,7 @@ fn what_of(asked: Asked, outcome: &Outcome) -> What {
     }
 }
 
-fn tell(entry: &mut Entry, outcome: &Outcome) {
+fn fill(entry: &mut Entry, outcome: &Outcome) {
     match outcome {
         Outcome::Answered(answer) => {
             entry.command = answer.command.rsplit('/').next().map(ToOwned::to_owned);
